@@ -1,0 +1,1 @@
+"""The types every package speaks: rows, samples, batches, statistics, settings, errors, seeds, hashes."""

@@ -1,0 +1,1 @@
+"""Files and generators into rows, rows into tokenised samples: load, template and mask, order, pairs, lineage."""

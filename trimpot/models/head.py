@@ -1,0 +1,86 @@
+"""Log-probs, entropy and correctness of the targets, without keeping a [tokens, vocabulary] tensor of logits.
+
+Shape suffixes: N targets, H hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK = 512
+"""Targets whose logits exist at one time: 100 MB at 49,152 words in fp32."""
+KEEP_BYTES = 512 * 2**20
+"""Probabilities are kept for the backward pass up to this size; beyond it they are computed again."""
+
+
+class _TargetScores(torch.autograd.Function):
+    """log p(target) with its gradient in closed form: dlogits = g · (onehot(target) − p)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, target_N: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        rows = len(target_N)
+        keep = any(ctx.needs_input_grad) and rows * weight_VH.shape[0] * 4 <= KEEP_BYTES
+        logprob, entropy = hidden_NH.new_empty(rows, dtype=torch.float32), hidden_NH.new_empty(rows).float()
+        correct = torch.empty(rows, dtype=torch.bool, device=hidden_NH.device)
+        kept = []
+        for low in range(0, rows, CHUNK):
+            part = slice(low, low + CHUNK)
+            logprobs_CV = _log_softmax(hidden_NH[part], weight_VH, bias_V)
+            target_C = target_N[part, None]
+            logprob[part] = logprobs_CV.gather(1, target_C)[:, 0]
+            correct[part] = logprobs_CV.argmax(1) == target_C[:, 0]
+            probabilities_CV = logprobs_CV.exp()
+            entropy[part] = -torch.linalg.vecdot(probabilities_CV, logprobs_CV.clamp_min(-1e4))
+            if keep:
+                kept.append(probabilities_CV)
+        ctx.save_for_backward(hidden_NH, weight_VH, bias_V, target_N, *kept)
+        ctx.mark_non_differentiable(entropy, correct)
+        return logprob, entropy, correct
+
+    @staticmethod
+    def backward(ctx: Any, grad_N: Tensor, *_: Any) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        hidden_NH, weight_VH, bias_V, target_N, *kept = ctx.saved_tensors
+        need_hidden, need_weight, need_bias, _ = ctx.needs_input_grad
+        grad_hidden = torch.empty_like(hidden_NH) if need_hidden else None
+        grad_weight = torch.zeros_like(weight_VH) if need_weight else None
+        grad_bias = torch.zeros_like(bias_V) if need_bias and bias_V is not None else None
+        for number, low in enumerate(range(0, len(target_N), CHUNK)):
+            part = slice(low, low + CHUNK)
+            if kept:
+                grad_CV = kept[number] * -grad_N[part, None]
+            else:
+                grad_CV = _log_softmax(hidden_NH[part], weight_VH, bias_V).exp_().mul_(-grad_N[part, None])
+            grad_CV.scatter_add_(1, target_N[part, None], grad_N[part, None])
+            grad_CV = grad_CV.to(hidden_NH.dtype)
+            if grad_hidden is not None:
+                grad_hidden[part] = grad_CV @ weight_VH
+            if grad_weight is not None:
+                grad_weight.addmm_(grad_CV.T, hidden_NH[part])
+            if grad_bias is not None:
+                grad_bias += grad_CV.sum(0)
+        return grad_hidden, grad_weight, grad_bias, None
+
+
+def _log_softmax(hidden_CH: Tensor, weight_VH: Tensor, bias_V: Tensor | None) -> Tensor:
+    logits_CV = torch.nn.functional.linear(hidden_CH, weight_VH, bias_V).float()
+    return logits_CV.sub_(logits_CV.logsumexp(1, keepdim=True))
+
+
+def target_scores(
+    hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, target_N: Tensor, temperature: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores every target under softmax((hidden · weightᵀ + bias) / temperature).
+
+    Shapes: hidden_NH [N, H], weight_VH [V, H], target_N [N] -> logprob_N, entropy_N (float32, nats), correct_N (bool:
+    the target is the most likely token). Only logprob_N carries gradients.
+    """
+    if temperature != 1.0:
+        hidden_NH = hidden_NH / temperature
+        bias_V = None if bias_V is None else bias_V / temperature
+    logprob_N, entropy_N, correct_N = _TargetScores.apply(hidden_NH, weight_VH, bias_V, target_N)
+    return logprob_N, entropy_N, correct_N

@@ -1,0 +1,1 @@
+"""Objectives that fit the policy to preference pairs directly."""

@@ -1,0 +1,1 @@
+"""Objectives that fit a reward model to preferences."""

@@ -1,0 +1,1 @@
+"""Objectives that imitate given tokens."""

@@ -1,0 +1,1 @@
+"""The YAML a user writes: read, override, check, dry run, run."""

@@ -1,0 +1,113 @@
+"""One training stage: rows or rollouts, objective, reference, the loop, its logs, checkpoints and exported model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trimpot.core.rows import PromptRow
+from trimpot.detectors import DETECTORS
+from trimpot.detectors.watch import Watcher
+from trimpot.evaluation.run import best_of_n, evaluate
+from trimpot.models import reward
+from trimpot.models.adapters import TrainableSettings, choose_trainable
+from trimpot.models.export import export
+from trimpot.models.load import folder_of
+from trimpot.models.reward import RewardModel
+from trimpot.recipe.context import Context
+from trimpot.recipe.schema import Stage
+from trimpot.rollout.engine import SamplingSettings
+from trimpot.rollout.source import GroupSettings, RolloutSource
+from trimpot.store.outcomes import write_outcomes
+from trimpot.store.run_folder import StageFolder
+from trimpot.training.checkpoint import checkpoints, restore_checkpoint, save_checkpoint
+from trimpot.training.loop import Plan, Source, Step, TrainState, train
+from trimpot.training.rows import DatasetSource
+from trimpot.training.settings import LoopSettings, OptimizerSettings
+from trimpot.training.streams import reference_of
+
+BEST_OF = 4
+
+
+def train_stage(context: Context, stage: Stage, folder: StageFolder, base: str) -> dict[str, Any]:
+    """Trains a stage from its newest checkpoint (or from the start) and exports its model.
+
+    ``base`` is the folder (or name) the policy was loaded from. Returns the counts for the stage's record.
+    """
+    loop = stage.get(LoopSettings)
+    trainee = reward.from_policy(folder_of(base), context.policy) if stage.kind == "reward" else context.policy
+    choose_trainable(trainee, stage.get(TrainableSettings))
+    plan, counts = _plan(context, stage)
+    state = TrainState.new(trainee, stage.get(OptimizerSettings))
+    for newest in checkpoints(folder.checkpoints_folder)[-1:]:
+        restore_checkpoint(state, newest, stage.values())
+    folder.truncate_after(state.step)
+    watcher = Watcher(tuple(detector() for detector in DETECTORS.values()))
+    for line in folder.metrics():
+        watcher.observe(line["step"], line)
+    context.listener.stage_begins(stage, state.step, loop.steps)
+    for step in train(state, plan):
+        _log(context, stage, folder, step)
+        for finding in watcher.observe(step.number, step.metrics):
+            folder.append_alarm(finding.as_dict())
+            context.listener.alarm(stage, finding)
+        due = loop.checkpoint_every and step.number % loop.checkpoint_every == 0
+        if due or step.number == loop.steps:
+            save_checkpoint(state, folder.checkpoints_folder, loop.keep_checkpoints, stage.values())
+    export(trainee, folder.model_folder)
+    tokens = sum(line["num_tokens"] for line in folder.metrics())
+    seconds = sum(line["seconds"] for line in folder.metrics())
+    record = {**counts, "steps": loop.steps, "tokens": tokens, "training_seconds": seconds}
+    if isinstance(trainee, RewardModel):
+        record["notes"] = _judge(context, trainee, folder)
+    return record
+
+
+def _plan(context: Context, stage: Stage) -> tuple[Plan, dict[str, Any]]:
+    loop, seed = stage.get(LoopSettings), context.stage_seed(stage)
+    prepared = context.prepared(stage)
+    counts = {"rows": len(prepared.samples), "truncated_rows": prepared.truncated_rows}
+    temperature = 1.0
+    source: Source
+    if stage.kind == "policy_gradient":
+        sampling = stage.get(SamplingSettings)
+        temperature = sampling.temperature
+        rows = [row for row in prepared.row_by_id.values() if isinstance(row, PromptRow)]
+        source = RolloutSource(
+            rows, context.template, loop.batch, stage.get(GroupSettings), sampling, stage.objective.scale_rewards, seed
+        )
+    else:
+        source = DatasetSource(prepared.samples, loop.batch, seed)
+    reference = None
+    if "reference_logprob_N" in stage.objective.needs:
+        reference = reference_of(context.policy, cache=stage.kind == "preference", temperature=temperature)
+    return Plan(stage.objective, source, loop, stage.get(OptimizerSettings), reference, temperature), counts
+
+
+def _log(context: Context, stage: Stage, folder: StageFolder, step: Step) -> None:
+    folder.append_metrics({"step": step.number, **step.metrics})
+    folder.append_batch(step.number, step.row_ids)
+    for record in step.records:
+        folder.append_sample({"step": step.number, **record})
+    context.listener.step_done(stage, step)
+
+
+def _judge(context: Context, judge: RewardModel, folder: StageFolder) -> str:
+    """Best-of-4 of the policy by the reward model just trained, scored by the verifier."""
+    if context.recipe.evaluate is None:
+        return ""
+    sampling = SamplingSettings(temperature=1.0, max_tokens=context.recipe.evaluate.max_tokens)
+    outcomes, best = best_of_n(
+        context.policy, judge, context.evaluation_rows, context.template, sampling, BEST_OF, context.run.name
+    )
+    write_outcomes(folder.outcomes_path, outcomes)
+    return (
+        f"best of {best.n} samples of the policy before it: {best.picked:.3f} right as the reward model picks,"
+        f" {best.mean:.3f} at random, {best.best:.3f} as the verifier picks"
+    )
+
+
+def evaluate_stage(context: Context, folder: StageFolder, rows: list[PromptRow], max_tokens: int) -> None:
+    """Evaluates the policy as it is now and writes the stage's outcomes."""
+    weights = context.policy.weights_hash()
+    outcomes = evaluate(context.policy, rows, context.template, max_tokens, context.run.name, weights)
+    write_outcomes(folder.outcomes_path, outcomes)

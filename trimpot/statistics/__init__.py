@@ -1,0 +1,1 @@
+"""Intervals, paired and clustered comparisons, power, correlation and correction for many tests."""

@@ -1,0 +1,21 @@
+"""A fixed set of tokenised rows as a source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trimpot.core.samples import Draw, Sample
+from trimpot.core.stats import Stat
+from trimpot.data.order import RowSource
+from trimpot.training.streams import Trainee
+
+
+class DatasetSource:
+    """Rows in epoch order: every row once an epoch, shuffled anew; a function of seed and step."""
+
+    def __init__(self, samples: Sequence[Sample], batch: int, seed: int) -> None:
+        self.order = RowSource(samples, batch, seed)
+
+    def draw(self, step: int, policy: Trainee) -> Draw:
+        samples = self.order.draw(step - 1)
+        return Draw(samples, {"epoch": Stat(self.order.epoch(step), 1)})

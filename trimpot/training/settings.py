@@ -1,0 +1,37 @@
+"""Settings of the loop and the optimiser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trimpot.core.settings import setting
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """Length of the run, size of a step, checkpoints."""
+
+    steps: int = setting(60, "optimiser steps", at_least=1)
+    batch: int = setting(8, "rows (pairs, prompts) of a step", "TRL's per_device_train_batch_size", at_least=1)
+    micro_batch_tokens: int = setting(4096, "tokens of one forward and backward pass", at_least=1)
+    max_length: int = setting(1024, "longest row in tokens; longer ones are cut", "TRL's SFTConfig", at_least=2)
+    checkpoint_every: int = setting(20, "steps between checkpoints; 0: only at the end", at_least=0)
+    keep_checkpoints: int = setting(2, "newest checkpoints kept", at_least=1)
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """AdamW with warm-up and a schedule."""
+
+    learning_rate: float = setting(2e-5, "peak learning rate", "TRL's SFTConfig", above=0)
+    schedule: str = setting(
+        "linear",
+        "after warm-up: to 0 linearly, by cosine, or constant",
+        "TRL",
+        choices=("linear", "cosine", "constant"),
+    )
+    warmup: float = setting(0.1, "share of the steps spent warming up", "ours", at_least=0, at_most=1)
+    weight_decay: float = setting(0.0, "decoupled weight decay of matrices", "TRL", at_least=0)
+    beta1: float = setting(0.9, "decay of the gradient's mean", "arXiv 1412.6980", at_least=0, at_most=1)
+    beta2: float = setting(0.999, "decay of the squared gradient's mean", "arXiv 1412.6980", at_least=0, at_most=1)
+    max_grad_norm: float = setting(1.0, "gradients of a larger norm are scaled down to it", "TRL", above=0)
