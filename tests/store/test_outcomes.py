@@ -9,7 +9,7 @@ from trimpot.store.outcomes import Outcome, read_outcomes, write_outcomes
 
 ONE = Outcome(
     run="r", weights="abc", task="sums", item="i1", cluster="c1", slices={"difficulty": "2 terms", "ü": "x"},
-    perturbation="", prompt_ids=(1, 2, 3), prompt="2+2?", expected="4", output="<b>4</b>\n", score=1.0, status="ok",
+    perturbation="none", prompt_ids=(1, 2, 3), prompt="2+2?", expected="4", output="<b>4</b>\n", score=1.0, status="ok",
 )  # fmt: skip
 
 

@@ -15,17 +15,18 @@ from trimpot.detectors.windows import find, is_finite, latest, latest_mean, make
 class ChosenLogprobFalling:
     """Likelihood displacement: the margin grows because both answers become unlikely, the rejected one faster.
 
-    What: with a reference, fall = −mean(rewards/chosen)/β over the last ``steps`` steps: the reward compares
-        the same rows under policy and reference, so it is free of the noise between batches. Without one,
+    What: with a reference, fall = −mean(logratio/chosen), else −mean(rewards/chosen)/β, over the last ``steps``
+        steps: both compare the same rows under policy and reference, free of the noise between batches. Without,
         fall = mean of the first − mean of the last third of the last 3·``steps`` values of logps/chosen.
     Threshold: fall > 1 nat per sequence (the chosen answer is e times less likely) and rewards/margins > 0 and
-        fall > 0.25·margin/β (a quarter of the margin or more was paid by the chosen answer); without a
-        reference fall > 1 nat, fall > 4 standard errors, and the margin rose over the same thirds.
+        −rewards/chosen > 0.25·rewards/margins (the chosen answer paid more than a quarter of the margin); without
+        a reference fall > 1 nat, fall > 4 standard errors, and the margin rose over the same thirds.
     Source: arXiv 2410.08847 (likelihood displacement), trl#800; the thresholds are ours.
     Mend: add a likelihood term on the chosen answer, raise dpo.beta or lower the learning rate, or drop pairs whose
         answers are near copies of each other.
-    Edge cases: ``beta`` must be the run's own (0.1: the paper's and TRL's default). rewards/chosen in constant
-        proportion to logps/chosen has no reference in it (CPO, SimPO, ORPO in TRL), and the second rule holds.
+    Edge cases: logs without logratio/chosen (TRL's) are read with ``beta``, which must be the run's own (0.1: the
+        paper's and TRL's default). rewards/chosen in constant proportion to logps/chosen
+        has no reference in it (CPO, SimPO, ORPO in TRL), and the second rule holds.
     Fails when: see card dpo.beta. A fall is expected to some degree when SFT was on the chosen answers. The rule
         without a reference takes rows sorted by length for a fall, and needs 3·``steps`` steps.
     """
@@ -37,7 +38,7 @@ class ChosenLogprobFalling:
     errors: float = 4.0
 
     name: ClassVar[str] = "chosen_logprob_falling"
-    metrics: ClassVar[tuple[str, ...]] = ("rewards/chosen", "rewards/margins", "logps/chosen")
+    metrics: ClassVar[tuple[str, ...]] = ("rewards/chosen", "logratio/chosen", "rewards/margins", "logps/chosen")
     source: ClassVar[str] = "arXiv 2410.08847; github.com/huggingface/trl/issues/800; thresholds ours"
     mend: ClassVar[str] = (
         "Add a likelihood term on the chosen answer, raise beta or lower the learning rate, or drop pairs whose two "
@@ -71,13 +72,12 @@ class ChosenLogprobFalling:
 
     def _against_reference(self, window: Window, reward: float) -> Finding | None:
         margin = latest_mean(window, "rewards/margins", self.steps)
-        fall = -reward / self.beta
+        nats = latest_mean(window, "logratio/chosen", self.steps)
+        fall = -reward / self.beta if nats is None else -nats
         if margin is None or margin <= 0 or fall <= self.threshold or -reward <= self.share * margin:
             return None
-        text = (
-            f"chosen answers lost {fall:.3g} nats against the reference (beta {self.beta:g}) "
-            f"while the margin is {margin:.3g}"
-        )
+        assumed = f" (at beta {self.beta:g})" if nats is None else ""
+        text = f"chosen answers lost {fall:.3g} nats against the reference{assumed} while the margin is {margin:.3g}"
         return find(self, window, "rewards/chosen", reward, text)
 
     def _against_start(self, window: Window) -> Finding | None:

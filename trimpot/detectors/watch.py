@@ -21,8 +21,9 @@ class Watcher:
     """Watches one run with several detectors.
 
     A detector whose condition lasts is heard once, and again after ``repeat_after`` steps. When the condition was
-    absent in between, its return is heard at once. The state depends on the observed steps alone: feeding the
-    logged metrics again, after a resume, restores it. (The log must keep NaN as NaN.)
+    absent in between, its return is heard at once; so is a spike that turns into NaN.
+    The state depends on the observed steps alone: feeding the logged metrics again, after a resume, restores it.
+    (The log must keep NaN as NaN.)
 
     Edge cases: a step without any watched metric (an evaluation row of a log) is left out. A step that is not
     after the newest one rewinds: the steps from it on are forgotten, as after a resume from a checkpoint.
@@ -55,7 +56,7 @@ class Watcher:
             if heard is not None and is_finite(self._window[heard.metric][-1]):
                 del self._heard[detector.name]
             return None
-        if heard is not None and step - heard.step < self._repeat_after:
+        if heard is not None and step - heard.step < self._repeat_after and not _worse(finding, heard):
             return None
         self._heard[detector.name] = finding
         return finding
@@ -75,6 +76,11 @@ class Watcher:
             for series in self._window.values():
                 series.pop()
         self._heard = {name: heard for name, heard in self._heard.items() if heard.step < step}
+
+
+def _worse(finding: Finding, heard: Finding) -> bool:
+    """True when a number that was out of range has stopped being a number."""
+    return finding.value is None and heard.value is not None
 
 
 def scan_log(rows: Iterable[Mapping[str, object]], detectors: tuple[Detector, ...] | None = None) -> list[Finding]:

@@ -23,8 +23,8 @@ def newest(window: Window, metric: str) -> float | None:
 
 
 def reported(window: Window, metric: str) -> bool:
-    """True when some step of the window reported the metric."""
-    return any(value is not None for value in window.get(metric, ()))
+    """True when some step of the window reported a number for the metric."""
+    return any(is_finite(value) for value in window.get(metric, ()))
 
 
 def first(window: Window, metric: str, count: int) -> list[float]:

@@ -25,7 +25,8 @@ class _TargetScores(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         rows = len(target_N)
         keep = any(ctx.needs_input_grad) and rows * weight_VH.shape[0] * 4 <= KEEP_BYTES
-        logprob, entropy = hidden_NH.new_empty(rows, dtype=torch.float32), hidden_NH.new_empty(rows).float()
+        precision = torch.promote_types(hidden_NH.dtype, torch.float32)
+        logprob, entropy = hidden_NH.new_empty((2, rows), dtype=precision).unbind()
         correct = torch.empty(rows, dtype=torch.bool, device=hidden_NH.device)
         kept = []
         for low in range(0, rows, CHUNK):
@@ -67,7 +68,8 @@ class _TargetScores(torch.autograd.Function):
 
 
 def _log_softmax(hidden_CH: Tensor, weight_VH: Tensor, bias_V: Tensor | None) -> Tensor:
-    logits_CV = torch.nn.functional.linear(hidden_CH, weight_VH, bias_V).float()
+    logits_CV = torch.nn.functional.linear(hidden_CH, weight_VH, bias_V)
+    logits_CV = logits_CV.to(torch.promote_types(logits_CV.dtype, torch.float32))
     return logits_CV.sub_(logits_CV.logsumexp(1, keepdim=True))
 
 
@@ -76,7 +78,7 @@ def target_scores(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scores every target under softmax((hidden · weightᵀ + bias) / temperature).
 
-    Shapes: hidden_NH [N, H], weight_VH [V, H], target_N [N] -> logprob_N, entropy_N (float32, nats), correct_N (bool:
+    Shapes: hidden_NH [N, H], weight_VH [V, H], target_N [N] -> logprob_N, entropy_N (float32 at least, nats), correct_N (bool:
     the target is the most likely token). Only logprob_N carries gradients.
     """
     if temperature != 1.0:

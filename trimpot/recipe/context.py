@@ -50,7 +50,7 @@ class Silence:
 
 @dataclass
 class Context:
-    """A run under way: the policy is replaced by each training stage, everything else stays."""
+    """A run under way: each training stage changes the policy, everything else stays."""
 
     recipe: Recipe
     run: RunFolder

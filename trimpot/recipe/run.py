@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,8 @@ def _run_stage(context: Context, stage: Stage, index: int, base: str) -> None:
         folder.write_record({**record, "status": "failed", "notes": f"{type(error).__name__}: {error}"})
         raise
     folder.write_record({**record, "status": "done", "seconds": time.perf_counter() - began})
+    # Checkpoints are for resuming: the model is exported and the record says done.
+    shutil.rmtree(folder.checkpoints_folder, ignore_errors=True)
 
 
 def _work(context: Context, stage: Stage, folder: StageFolder, base: str) -> dict[str, Any]:

@@ -50,8 +50,8 @@ def train_stage(context: Context, stage: Stage, folder: StageFolder, base: str) 
         for finding in watcher.observe(step.number, step.metrics):
             folder.append_alarm(finding.as_dict())
             context.listener.alarm(stage, finding)
-        due = loop.checkpoint_every and step.number % loop.checkpoint_every == 0
-        if due or step.number == loop.steps:
+        # None after the last step: the exported model follows at once, and a checkpoint is three times its size.
+        if loop.checkpoint_every and step.number % loop.checkpoint_every == 0 and step.number < loop.steps:
             save_checkpoint(state, folder.checkpoints_folder, loop.keep_checkpoints, stage.values())
     export(trainee, folder.model_folder)
     tokens = sum(line["num_tokens"] for line in folder.metrics())

@@ -12,6 +12,7 @@ from torch import Tensor
 from trimpot.core.errors import UsageError
 from trimpot.core.seeds import seed_for
 from trimpot.core.settings import setting
+from trimpot.data.template import ChatTemplate
 from trimpot.models.policy import Policy, sliding_window
 from trimpot.rollout.cache import DecodeCache
 
@@ -134,7 +135,7 @@ def choose(logits_RV: Tensor, streams: Sequence[random.Random], temperature: flo
 
 
 def end_tokens(policy: Policy) -> set[int]:
-    """The tokens that end a completion: the tokenizer's end of sequence and the model's own list."""
+    """The tokens that end a completion: the template's end of turn, the end of sequence, and the model's own list."""
     configured = getattr(getattr(policy.model, "generation_config", None), "eos_token_id", None)
     many = configured if isinstance(configured, list) else [configured]
-    return {token for token in (policy.tokenizer.eos_token_id, *many) if token is not None}
+    return {*ChatTemplate(policy.tokenizer).stop_ids, *(token for token in many if token is not None)}

@@ -13,6 +13,7 @@ import polars as pl
 from trimpot.core.errors import UsageError
 from trimpot.store.atomic import write_bytes
 
+UNPERTURBED = "none"
 STATUSES = ("ok", "parse_failed", "error", "unscored")
 
 
@@ -21,7 +22,7 @@ class Outcome:
     """One evaluated item: what was asked, what came out, how it was scored.
 
     ``weights`` is the hash of the model's weights; ``cluster`` names items that are not independent of each
-    other; ``perturbation`` is empty for the item as it stands. ``score`` is None where there is none.
+    other; ``perturbation`` is "none" for the item as it stands. ``score`` is None where there is none.
     ``status`` is ok, parse_failed (no answer found in the output), error (the scorer failed) or unscored.
     """
 

@@ -128,6 +128,6 @@ def accumulate(
     losses: dict[str, float | None] = {"loss": sum(totals.values()) if totals else None}
     if len(counts) > 1:
         losses.update({f"loss/{name}": value for name, value in totals.items()})
-    if rewards:
+    if rewards and all(math.isfinite(reward) for reward in rewards):
         losses["reward_length_correlation"] = pearson(rewards, lengths).value
     return add_stats(stats), losses

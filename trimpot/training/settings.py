@@ -15,8 +15,10 @@ class LoopSettings:
     batch: int = setting(8, "rows (pairs, prompts) of a step", "TRL's per_device_train_batch_size", at_least=1)
     micro_batch_tokens: int = setting(4096, "tokens of one forward and backward pass", at_least=1)
     max_length: int = setting(1024, "longest row in tokens; longer ones are cut", "TRL's SFTConfig", at_least=2)
-    checkpoint_every: int = setting(20, "steps between checkpoints; 0: only at the end", at_least=0)
-    keep_checkpoints: int = setting(2, "newest checkpoints kept", at_least=1)
+    checkpoint_every: int = setting(20, "steps between checkpoints; 0: none", at_least=0)
+    keep_checkpoints: int = setting(
+        2, "newest checkpoints kept while the stage runs; a finished one keeps its model only", at_least=1
+    )
 
 
 @dataclass(frozen=True)

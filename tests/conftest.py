@@ -1,0 +1,17 @@
+"""Threads and hubs: tests run on one thread, offline, so that they are quick side by side and repeat bitwise."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Before torch is imported: a thread pool on tiny tensors only waits, badly so beside other work.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def own_data_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger and user evidence of a test go to its own folder, never to the developer's."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))

@@ -1,0 +1,38 @@
+"""A small recipe on a tiny model, with rows in files, as a user would write it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+RECIPE = """
+model: tiny-0.1m
+evaluate: {{suite: {folder}/prompts.jsonl, items: 4, max_tokens: 4}}
+stages:
+  - sft: {{data: {folder}/chat.jsonl, steps: 8, batch: 2, learning_rate: 1e-3, checkpoint_every: 3}}
+  - reward: {{data: {folder}/pairs.jsonl, steps: 4, batch: 2, checkpoint_every: 3}}
+  - preference: {{data: {folder}/pairs.jsonl, steps: 7, batch: 2, learning_rate: 1e-4, checkpoint_every: 3}}
+  - policy_gradient:
+      {{data: {folder}/prompts.jsonl, steps: 7, batch: 2, group: 4, max_tokens: 6, reward: "{folder}/rewards.py:score",
+       learning_rate: 1e-3, kl: 0.1, checkpoint_every: 3}}
+"""
+
+
+def write_rows(path: Path, rows: list) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    write_rows(tmp_path / "chat.jsonl", [{"prompt": f"say {n}", "completion": "ab" * n} for n in range(1, 6)])
+    write_rows(
+        tmp_path / "pairs.jsonl",
+        [{"prompt": f"say {n}", "chosen": "ab" * n, "rejected": "c" * n} for n in range(1, 6)],
+    )
+    write_rows(tmp_path / "prompts.jsonl", [{"prompt": f"say {n}", "answer": "ab" * n} for n in range(1, 6)])
+    (tmp_path / "rewards.py").write_text("def score(output, row): return output.count('a')\n")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.format(folder=tmp_path))
+    return path

@@ -1,0 +1,89 @@
+"""The commands. This file imports nothing heavy: ``trimpot --help`` must answer at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trimpot.cli import knobs
+from trimpot.core.errors import UsageError
+
+app = typer.Typer(
+    name="trimpot",
+    help="A post-training workbench: what knob is it, when does it fail, which metric does it move.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Output = Annotated[Path | None, typer.Option("--output", help="The run folder; default: runs/NAME-TIME.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with status 1 when a detector fired.")]
+
+
+@app.command()
+def demo(output: Output = None, strict: Strict = False, json: Json = False) -> None:
+    """The whole pipeline on the embedded model and generated rows: about 10 minutes on two cores."""
+    from trimpot.cli.run import run_command
+    from trimpot.recipe.demo import demo_recipe
+
+    run_command(demo_recipe(), "demo", output, None, strict, json)
+
+
+@app.command()
+def run(
+    recipes: Annotated[list[Path], typer.Argument(help="Recipe files.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="stage.key=value, repeatable.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print stages, tokens, memory and time; no run.")] = False,
+    output: Output = None,
+    resume: Annotated[Path | None, typer.Option("--resume", help="Go on with this run folder.")] = None,
+    strict: Strict = False,
+    json: Json = False,
+) -> None:
+    """Run a recipe, or say what it would do."""
+    from trimpot.cli.run import dry_run_command, run_command
+    from trimpot.recipe.read import read_recipe
+
+    read = [(path, read_recipe(path, overrides or ())) for path in recipes]
+    if dry_run:
+        dry_run_command([(str(path), recipe) for path, recipe in read], json)
+        return
+    if len(read) > 1:
+        raise UsageError("run", f"{len(read)} recipes given", "Run one at a time, or add --dry-run.")
+    path, recipe = read[0]
+    run_command(recipe, path.stem, output, resume, strict, json)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    json: Json = False,
+) -> None:
+    """Write (again) the report of a run: one HTML file that opens offline."""
+    from trimpot.cli.run import report_command
+
+    report_command(run, json)
+
+
+app.command()(knobs.card)
+app.command()(knobs.study)
+
+
+def main() -> None:
+    """Entry point: a UsageError becomes one line on standard error and exit status 2."""
+    try:
+        app()
+    except UsageError as error:
+        print(f"trimpot: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("trimpot: stopped; go on with --resume and the run's folder", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""What a recipe would do, without doing it: tokens, memory and time of every stage."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+
+import torch
+
+from trimpot.core.samples import Sample
+from trimpot.data.prepare import tokenise
+from trimpot.data.template import ChatTemplate
+from trimpot.models.adapters import TrainableSettings, decoder_layers
+from trimpot.models.load import load
+from trimpot.models.policy import Policy
+from trimpot.recipe.context import check_rows
+from trimpot.recipe.read import Recipe
+from trimpot.recipe.schema import PairSettings, Stage
+from trimpot.rollout.engine import SamplingSettings
+from trimpot.rollout.source import GroupSettings
+from trimpot.training.settings import LoopSettings
+
+TRAIN_EFFICIENCY = 0.6
+"""Share of the matrix-product rate that training reaches: measured at 0.55 to 0.7 (SFT, two cores, fp32)."""
+DECODE_EFFICIENCY = 0.25
+"""The same for generation, whose batches are small."""
+BYTES_PER_HIDDEN = 76
+"""Bytes of activations kept per token, layer and unit of hidden size: 19 fp32 tensors as wide as the hidden state
+(norms, projections, attention, and an MLP 8/3 as wide). An estimate: ours."""
+
+
+@dataclass(frozen=True)
+class StageEstimate:
+    """What a stage would take. ``rows`` is None where an earlier stage writes them; bytes and seconds are estimates."""
+
+    name: str
+    kind: str
+    rows: int | None
+    steps: int
+    tokens_per_step: int
+    tokens: int
+    memory_bytes: float
+    seconds: float
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+    def cells(self) -> tuple[str, ...]:
+        rows = "from an earlier stage" if self.rows is None else str(self.rows)
+        memory = f"{self.memory_bytes / 1e9:.1f} GB"
+        return (
+            self.name,
+            rows,
+            str(self.steps),
+            str(self.tokens_per_step),
+            str(self.tokens),
+            memory,
+            _time(self.seconds),
+        )
+
+
+def estimate(recipe: Recipe) -> list[StageEstimate]:
+    """Estimates of all stages. Loads the model and reads every row, so bad input is named here too."""
+    policy = load(recipe.model, recipe.device, recipe.dtype, recipe.seed)
+    template = ChatTemplate(policy.tokenizer)
+    rows, items = check_rows(recipe, template)
+    rate = matmul_rate(policy)
+    samples = {
+        stage.name: tokenise(rows[stage.name], template, stage.get(LoopSettings).max_length).samples
+        for stage in recipe.stages
+        if stage.name in rows and LoopSettings in stage.settings
+    }
+    known = [_mean_tokens(some) for some in samples.values()]
+    usual = sum(known) / len(known) if known else 256.0
+    results = []
+    if recipe.evaluate is not None:
+        results.append(_generation("base", "evaluate", policy, len(items), recipe.evaluate.max_tokens, usual, rate))
+    for stage in recipe.stages:
+        if stage.kind == "data":
+            pairs: PairSettings = stage.get(PairSettings)
+            count = len(rows.get(stage.name, [])) * pairs.samples
+            results.append(_generation(stage.name, "data", policy, count, pairs.max_tokens, usual, rate))
+        elif stage.kind == "evaluate":
+            results.append(_generation(stage.name, "evaluate", policy, len(items), 24, usual, rate))
+        else:
+            results.append(_training(stage, policy, samples.get(stage.name), usual, rate))
+    return results
+
+
+def matmul_rate(policy: Policy) -> float:
+    """Floating point operations a second of a matrix product in the model's shapes, measured in half a second."""
+    device, dtype = policy.device, policy.model.dtype
+    left = torch.randn(1024, 1024, device=device, dtype=dtype)
+    right = torch.randn(1024, 1024, device=device, dtype=dtype)
+    done, began = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - began) < 0.5:
+        (left @ right)[0, 0].item()
+        done += 1
+    return done * 2 * 1024**3 / elapsed
+
+
+def _mean_tokens(samples: tuple[Sample, ...]) -> float:
+    return sum(sample.tokens for sample in samples) / max(1, len(samples))
+
+
+def _training(
+    stage: Stage, policy: Policy, samples: tuple[Sample, ...] | None, usual: float, rate: float
+) -> StageEstimate:
+    loop: LoopSettings = stage.get(LoopSettings)
+    per_row = _mean_tokens(samples) if samples else usual
+    decode = 0.0
+    if stage.kind == "policy_gradient":
+        # Completions usually end well before the limit; half of it is assumed.
+        new = stage.get(GroupSettings).group * stage.get(SamplingSettings).max_tokens * 0.5
+        decode = new * loop.batch
+        per_row += new
+    tokens = int(per_row * loop.batch)
+    parameters = sum(value.numel() for value in policy.model.parameters())
+    passes = 6 + (2 if "reference_logprob_N" in stage.objective.needs else 0)
+    step = passes * parameters * tokens / (rate * TRAIN_EFFICIENCY)
+    step += 2 * parameters * decode / (rate * DECODE_EFFICIENCY)
+    memory = _memory(stage, policy, parameters, min(tokens, max(loop.micro_batch_tokens, int(per_row))))
+    count = None if samples is None else len(samples)
+    return StageEstimate(
+        stage.name, stage.kind, count, loop.steps, tokens, tokens * loop.steps, memory, step * loop.steps
+    )
+
+
+def _memory(stage: Stage, policy: Policy, parameters: int, tokens: int) -> float:
+    size = policy.model.dtype.itemsize
+    layers, hidden = len(decoder_layers(policy)), policy.model.config.hidden_size
+    choice: TrainableSettings = stage.get(TrainableSettings)
+    share = {"all": 1.0, "lora": 0.02, "last_k": choice.last_layers / layers}[choice.trainable]
+    states = parameters * size * (1 + share * 3)
+    if "reference_logprob_N" in stage.objective.needs and choice.trainable != "lora":
+        states += parameters * size
+    if stage.kind == "reward":
+        states += parameters * size
+    return states + tokens * layers * hidden * BYTES_PER_HIDDEN
+
+
+def _generation(
+    name: str, kind: str, policy: Policy, completions: int, new: int, prompt: float, rate: float
+) -> StageEstimate:
+    parameters = sum(value.numel() for value in policy.model.parameters())
+    tokens = int(completions * (prompt + new * 0.5))
+    seconds = 2 * parameters * tokens / (rate * DECODE_EFFICIENCY)
+    memory = parameters * policy.model.dtype.itemsize * 1.3
+    return StageEstimate(name, kind, completions, 1, tokens, tokens, memory, seconds)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
