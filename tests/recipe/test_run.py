@@ -124,6 +124,8 @@ class StopAt:
 
     def note(self, text: str) -> None: ...
 
+    def progress(self, what: str, done: int, total: int) -> None: ...
+
 
 @pytest.mark.parametrize("places", [[("sft", 2)], [("sft", 4), ("sft", 8)], [("policy_gradient", 5)]])
 def test_stop_and_resume_repeats_every_line(recipe_file: Path, tmp_path: Path, places: list) -> None:

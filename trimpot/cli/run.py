@@ -33,7 +33,7 @@ class Printer:
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
-        self.progress = Progress(
+        self.bars = Progress(
             TextColumn("{task.description:<16}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
@@ -42,10 +42,11 @@ class Printer:
             console=self.console,
         )
         self.task: TaskID | None = None
+        self.generations: dict[str, TaskID] = {}
         self.alarms = 0
 
     def stage_begins(self, stage: Stage, done: int, steps: int) -> None:
-        self.task = self.progress.add_task(stage.name, total=steps, completed=done, figures="")
+        self.task = self.bars.add_task(stage.name, total=steps, completed=done, figures="")
 
     def step_done(self, stage: Stage, step: Step) -> None:
         assert self.task is not None
@@ -54,7 +55,7 @@ class Printer:
             value = step.metrics.get(name)
             if value is not None:
                 figures.append(f"{name} {value:.3g}")
-        self.progress.update(self.task, advance=1, figures=" · ".join(figures[:4]))
+        self.bars.update(self.task, advance=1, figures=" · ".join(figures[:4]))
         if not self.console.is_terminal and (step.number % 10 == 0 or step.number == 1):
             self.console.print(f"{stage.name} step {step.number}: {' · '.join(figures)}", highlight=False)
 
@@ -63,6 +64,11 @@ class Printer:
         where = f"alarm {finding.detector} at {stage.name} step {finding.step}"
         text = f"{where}: {finding.message} What to do: {finding.mend}"
         self.console.print(text, style="yellow", highlight=False, markup=False)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        if what not in self.generations:
+            self.generations[what] = self.bars.add_task(what, total=total, figures="completions")
+        self.bars.update(self.generations[what], completed=done)
 
     def note(self, text: str) -> None:
         self.console.print(text, style="dim", highlight=False, markup=False)
@@ -77,7 +83,7 @@ def run_command(
     keep_freed_memory()
     target = resume or output or Path("runs") / f"{name}-{now()[:19].replace(':', '').replace('T', '-')}"
     printer = Printer()
-    with printer.progress:
+    with printer.bars:
         run = run_recipe(recipe, target, resume=resume is not None, listener=printer)
     path = write_report(run)
     _print_result(run, path, as_json)

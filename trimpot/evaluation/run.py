@@ -15,7 +15,7 @@ from trimpot.core.tensors import pack
 from trimpot.data.template import ChatTemplate
 from trimpot.models.policy import Policy
 from trimpot.models.reward import RewardModel
-from trimpot.rollout.engine import Completion, SamplingSettings, generate
+from trimpot.rollout.engine import Completion, Progress, SamplingSettings, generate, ignore
 from trimpot.rollout.source import decode
 from trimpot.rollout.verifiers import Score, find_verifier
 from trimpot.store.outcomes import Outcome
@@ -44,11 +44,16 @@ class BestOfN:
 
 
 def evaluate(
-    policy: Policy, rows: Sequence[PromptRow], template: ChatTemplate, max_tokens: int, run: str, weights: str
+    policy: Policy,
+    rows: Sequence[PromptRow],
+    template: ChatTemplate,
+    max_tokens: int,
+    run: str,
+    progress: Progress = ignore,
 ) -> list[Outcome]:
     """Greedy answers of all rows, scored by each row's verifier. An unfinished answer is a parse failure."""
-    prompts = [template.prompt(row) for row in rows]
-    groups = generate(policy, prompts, 1, SamplingSettings(temperature=0.0, max_tokens=max_tokens), 0)
+    prompts, weights = [template.prompt(row) for row in rows], policy.weights_hash()
+    groups = generate(policy, prompts, 1, SamplingSettings(temperature=0.0, max_tokens=max_tokens), 0, progress)
     return [
         outcome(policy, row, prompt, group[0], run, weights)
         for row, prompt, group in zip(rows, prompts, groups, strict=True)
@@ -87,10 +92,11 @@ def best_of_n(
     settings: SamplingSettings,
     n: int,
     run: str,
+    progress: Progress = ignore,
 ) -> tuple[list[Outcome], BestOfN]:
     """Samples n completions of every row, lets the reward model pick one, and scores the picks by the verifier."""
     prompts, weights = [template.prompt(row) for row in rows], policy.weights_hash()
-    groups = generate(policy, prompts, n, settings, seed_for(0, "best of n"))
+    groups = generate(policy, prompts, n, settings, seed_for(0, "best of n"), progress)
     picked, means, bests = [], [], []
     for row, prompt, group, rewards in zip(rows, prompts, groups, _rewards(judge, prompts, groups), strict=True):
         outcomes = [outcome(policy, row, prompt, completion, run, weights) for completion in group]

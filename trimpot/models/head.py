@@ -78,8 +78,8 @@ def target_scores(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scores every target under softmax((hidden · weightᵀ + bias) / temperature).
 
-    Shapes: hidden_NH [N, H], weight_VH [V, H], target_N [N] -> logprob_N, entropy_N (float32 at least, nats), correct_N (bool:
-    the target is the most likely token). Only logprob_N carries gradients.
+    Shapes: hidden_NH [N, H], weight_VH [V, H], target_N [N] -> logprob_N, entropy_N (float32 at least, nats) and
+    correct_N (bool: the target is the most likely token). Only logprob_N carries gradients.
     """
     if temperature != 1.0:
         hidden_NH = hidden_NH / temperature

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from trimpot.data.template import ChatTemplate
 from trimpot.models.policy import Policy
 from trimpot.recipe.read import Recipe
 from trimpot.recipe.schema import ROW_KINDS, PairSettings, RowsSettings, Stage
+from trimpot.rollout.engine import Progress
 from trimpot.rollout.source import GroupSettings
 from trimpot.rollout.verifiers import find_verifier
 from trimpot.store.run_folder import RunFolder
@@ -35,6 +37,8 @@ class Listener(Protocol):
 
     def note(self, text: str) -> None: ...
 
+    def progress(self, what: str, done: int, total: int) -> None: ...
+
 
 class Silence:
     """A listener that says nothing."""
@@ -46,6 +50,8 @@ class Silence:
     def alarm(self, stage: Stage, finding: Finding) -> None: ...
 
     def note(self, text: str) -> None: ...
+
+    def progress(self, what: str, done: int, total: int) -> None: ...
 
 
 @dataclass
@@ -62,6 +68,10 @@ class Context:
 
     def stage_seed(self, stage: Stage) -> int:
         return seed_for(self.recipe.seed, "stage", stage.name)
+
+    def progress(self, what: str) -> Progress:
+        """Tells the listener how far a generation is."""
+        return functools.partial(self.listener.progress, what)
 
     def prepared(self, stage: Stage) -> Prepared:
         """The stage's rows, tokenised: those read before the run began, or those an earlier stage wrote."""

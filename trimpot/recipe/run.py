@@ -106,7 +106,6 @@ def _work(context: Context, stage: Stage, folder: StageFolder, base: str) -> dic
     if stage.kind == "data":
         return _make_pairs(context, stage, folder)
     if stage.kind == "evaluate":
-        context.listener.note(f"evaluating {stage.name}")
         settings = stage.get(EvaluationSettings)
         rows = context.evaluation_rows
         if stage.name != "base" or evaluation is None:
@@ -117,7 +116,6 @@ def _work(context: Context, stage: Stage, folder: StageFolder, base: str) -> dic
         return {}
     counts = train_stage(context, stage, folder, base)
     if evaluation is not None and stage.kind in TRAINS_POLICY:
-        context.listener.note(f"evaluating after {stage.name}")
         evaluate_stage(context, folder, context.evaluation_rows, evaluation.max_tokens)
     return counts
 
@@ -125,13 +123,12 @@ def _work(context: Context, stage: Stage, folder: StageFolder, base: str) -> dic
 def _make_pairs(context: Context, stage: Stage, folder: StageFolder) -> dict[str, Any]:
     """Samples completions of every prompt, scores them, and writes the constructed pairs to rows.jsonl."""
     settings: PairSettings = stage.get(PairSettings)
-    context.listener.note(f"sampling preference pairs ({stage.name})")
     rows = context.rows.get(stage.name) or read_rows(stage, context.run, context.recipe.seed)
     prompts = [row for row in rows if isinstance(row, PromptRow)]
     sampling = SamplingSettings(settings.temperature, settings.max_tokens)
     groups = generate(
         context.policy, [context.template.prompt(row) for row in prompts], settings.samples, sampling,
-        context.stage_seed(stage),
+        context.stage_seed(stage), context.progress("sample pairs"),
     )  # fmt: skip
     texts = [[decode(context.policy, one) for one in group] for group in groups]
     scores = [

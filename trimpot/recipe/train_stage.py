@@ -96,8 +96,9 @@ def _judge(context: Context, judge: RewardModel, folder: StageFolder) -> str:
     if context.recipe.evaluate is None:
         return ""
     sampling = SamplingSettings(temperature=1.0, max_tokens=context.recipe.evaluate.max_tokens)
+    progress = context.progress("best of 4")
     outcomes, best = best_of_n(
-        context.policy, judge, context.evaluation_rows, context.template, sampling, BEST_OF, context.run.name
+        context.policy, judge, context.evaluation_rows, context.template, sampling, BEST_OF, context.run.name, progress
     )
     write_outcomes(folder.outcomes_path, outcomes)
     return (
@@ -108,6 +109,6 @@ def _judge(context: Context, judge: RewardModel, folder: StageFolder) -> str:
 
 def evaluate_stage(context: Context, folder: StageFolder, rows: list[PromptRow], max_tokens: int) -> None:
     """Evaluates the policy as it is now and writes the stage's outcomes."""
-    weights = context.policy.weights_hash()
-    outcomes = evaluate(context.policy, rows, context.template, max_tokens, context.run.name, weights)
+    progress = context.progress(f"evaluate {folder.name}")
+    outcomes = evaluate(context.policy, rows, context.template, max_tokens, context.run.name, progress)
     write_outcomes(folder.outcomes_path, outcomes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -18,6 +18,13 @@ from trimpot.rollout.cache import DecodeCache
 
 ROWS_AT_ONCE = 128
 """Completions under way at one time; more prompts wait for the next wave."""
+
+
+Progress = Callable[[int, int], None]
+
+
+def ignore(done: int, total: int) -> None:
+    """Progress that nobody looks at."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +49,17 @@ class Completion:
 
 @torch.no_grad()
 def generate(
-    policy: Policy, prompts: Sequence[tuple[int, ...]], samples: int, settings: SamplingSettings, seed: int
+    policy: Policy,
+    prompts: Sequence[tuple[int, ...]],
+    samples: int,
+    settings: SamplingSettings,
+    seed: int,
+    progress: Progress = ignore,
 ) -> list[list[Completion]]:
     """Draws ``samples`` completions of every prompt.
 
     Every sample has its own random stream, named by its prompt's index and its number, so that neither the batch nor
-    the order of prompts in it changes a draw.
+    the order of prompts in it changes a draw. ``progress`` hears after every token how many completions are done.
 
     Raises:
         UsageError: an empty prompt, or one that leaves no room in the model's context.
@@ -63,10 +75,12 @@ def generate(
     per_wave = max(1, ROWS_AT_ONCE // samples)
     # Prompts of like length together: rows of a wave then end their caches at about the same place.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    total = samples * len(prompts)
     for low in range(0, len(order), per_wave):
         wave = order[low : low + per_wave]
         rows = [(completion, seed_for(seed, i, n)) for i in wave for n, completion in enumerate(results[i])]
-        _decode(policy, [prompts[i] for i in wave], samples, rows, settings)
+        for waiting in _decode(policy, [prompts[i] for i in wave], samples, rows, settings):
+            progress(samples * (low + len(wave)) - waiting, total)
     return results
 
 
@@ -76,7 +90,8 @@ def _decode(
     samples: int,
     rows: list[tuple[Completion, int]],
     settings: SamplingSettings,
-) -> None:
+) -> Iterator[int]:
+    """Decodes one wave to its end, yielding after each token how many completions are still under way."""
     device, ends = policy.device, end_tokens(policy)
     lengths = [len(prompt) for prompt in prompts]
     window = sliding_window(policy.model.config)
@@ -97,6 +112,7 @@ def _decode(
             completion.finished = token in ends
             if not completion.finished and len(completion.ids) < settings.max_tokens:
                 alive.append(row)
+        yield len(alive)
         if not alive:
             return
         if len(alive) < len(active):
