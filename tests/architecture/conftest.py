@@ -18,6 +18,11 @@ class Source:
     text: str
     tree: ast.Module
 
+    @property
+    def module(self) -> str:
+        """Its dotted name; a package's is that of its __init__."""
+        return self.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
 
 @pytest.fixture(scope="session")
 def root() -> Path:

@@ -19,14 +19,12 @@ def import_graph(sources):
 
     Imports inside functions count: put off, a cycle is still a cycle. Those under TYPE_CHECKING do not.
     """
-    modules = {module_of(source.path) for source in sources}
-    return {module_of(source.path): set(imports_of(source, modules)) for source in sources}
+    modules = {source.module for source in sources}
+    return {source.module: set(imports_of(source, modules)) for source in sources}
 
 
 def imports_of(source, modules):
-    package = (
-        module_of(source.path) if source.path.endswith("/__init__.py") else module_of(source.path).rpartition(".")[0]
-    )
+    package = source.module if source.path.endswith("/__init__.py") else source.module.rpartition(".")[0]
     for node in without_type_checking(source.tree):
         if isinstance(node, ast.Import):
             yield from (item.name for item in node.names)
@@ -48,10 +46,6 @@ def without_type_checking(node):
             continue
         yield child
         yield from without_type_checking(child)
-
-
-def module_of(path):
-    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def cycles(graph):

@@ -24,7 +24,7 @@ def concrete_bases(sources):
     """Classes that inherit from something that is neither abstract nor an exception: "path:Class(base)"."""
     bases = {}
     for source in sources:
-        module, names = module_of(source.path), imported_names(source.tree)
+        module, names = source.module, imported_names(source.tree)
         for node in ast.walk(source.tree):
             if isinstance(node, ast.ClassDef):
                 own = [qualified(base, names, module) for base in node.bases]
@@ -52,10 +52,6 @@ def is_exception(base, bases):
     if base.rpartition(".")[2] in EXCEPTIONS:
         return True
     return base in bases and bool(bases[base][2]) and all(is_exception(parent, bases) for parent in bases[base][2])
-
-
-def module_of(path):
-    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def imported_names(tree):

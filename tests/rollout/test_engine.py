@@ -72,10 +72,11 @@ def test_a_completion_ends_with_its_end_token_and_only_there() -> None:
 
 def test_sampling_follows_the_distribution() -> None:
     logits = torch.log(torch.tensor([[0.5, 0.3, 0.2, 0.0]])).repeat(4000, 1)
-    tokens, logprobs = choose(logits, [random.Random(i) for i in range(4000)], 1.0)
+    tokens, logprobs, entropies = choose(logits, [random.Random(i) for i in range(4000)], 1.0)
     share = torch.bincount(tokens, minlength=4) / 4000
     assert torch.allclose(share, torch.tensor([0.5, 0.3, 0.2, 0.0]), atol=0.03)
     assert share[3] == 0
+    assert torch.allclose(entropies, torch.distributions.Categorical(logits=logits).entropy(), atol=1e-5)
     assert torch.allclose(logprobs.exp(), torch.tensor([0.5, 0.3, 0.2, 0.0])[tokens])
 
 

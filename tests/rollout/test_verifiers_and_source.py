@@ -11,6 +11,7 @@ from trimpot.core.errors import UsageError
 from trimpot.core.rows import Message, PromptRow
 from trimpot.data.template import ChatTemplate
 from trimpot.models.tiny import tiny
+from trimpot.objectives.policy_gradient.grpo import GRPO
 from trimpot.rollout.engine import SamplingSettings
 from trimpot.rollout.source import GroupSettings, RolloutSource
 from trimpot.rollout.verifiers import Score, contains, exact, find_verifier
@@ -63,7 +64,7 @@ def source(seed: int = 0) -> RolloutSource:
     policy = tiny("0.1m")
     rows = [row("x", f"prompt {n}") for n in range(5)]
     return RolloutSource(
-        rows, ChatTemplate(policy.tokenizer), 3, GroupSettings(group=4), SamplingSettings(1.0, 6), "group", seed
+        rows, ChatTemplate(policy.tokenizer), 3, GroupSettings(group=4), SamplingSettings(1.0, 6), GRPO(), seed
     )
 
 
@@ -84,7 +85,7 @@ def test_rewards_become_group_advantages_of_their_own_completions(tmp_path: Path
     policy = tiny("0.1m")
     one = RolloutSource(
         [row("x", "a"), row("x", "b")], ChatTemplate(policy.tokenizer), 2,
-        GroupSettings(group=4, reward=f"{file}:score"), SamplingSettings(1.0, 6), "group", 0,
+        GroupSettings(group=4, reward=f"{file}:score"), SamplingSettings(1.0, 6), GRPO(), 0,
     )  # fmt: skip
     draw = one.draw(1, policy)
     rewards = torch.tensor([record["reward"] for record in draw.records], dtype=torch.float64).view(2, 4)
@@ -99,5 +100,5 @@ def test_greedy_rollouts_are_refused() -> None:
     policy = tiny("0.1m")
     with pytest.raises(UsageError, match="temperature"):
         RolloutSource(
-            [row("x")], ChatTemplate(policy.tokenizer), 1, GroupSettings(), SamplingSettings(0.0, 6), "group", 0
+            [row("x")], ChatTemplate(policy.tokenizer), 1, GroupSettings(), SamplingSettings(0.0, 6), GRPO(), 0
         )

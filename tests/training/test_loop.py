@@ -18,6 +18,7 @@ from trimpot.models.export import export
 from trimpot.models.policy import Policy
 from trimpot.models.tiny import tiny
 from trimpot.objectives import OBJECTIVES
+from trimpot.objectives.policy_gradient.grpo import GRPO
 from trimpot.rollout.engine import SamplingSettings
 from trimpot.rollout.source import GroupSettings, RolloutSource
 from trimpot.training.loop import Plan, TrainState, accumulate, train
@@ -102,7 +103,7 @@ def test_gradients_do_not_depend_on_micro_batches(objective: str, rows: list) ->
         one = plan(objective, None, micro_batch_tokens=budget)
         one = Plan(one.objective, None, one.loop, one.optimizer, reference_of(tiny("0.1m", seed=1), cache=False))
         batches = pack(samples(policy, rows), budget)
-        _, losses = accumulate(policy, batches, one)
+        _, losses = accumulate(policy, Draw(samples(policy, rows)), one)
         gradient = torch.cat([value.grad.flatten() for value in policy.trainable().values()])
         found.append((len(batches), losses["loss"], gradient))
     assert [count for count, _, _ in found] == [1, found[1][0], 4]
@@ -138,9 +139,9 @@ def test_one_step_equals_padded_transformers_and_plain_adamw() -> None:
 
 def test_grpo_first_step_is_on_policy() -> None:
     policy = tiny("0.1m")
-    rows = [PromptRow(user(f"prompt {n}"), "x") for n in range(4)]
+    rows = [PromptRow(user(f"prompt {n}"), "x", verifier="contains") for n in range(6)]
     source = RolloutSource(
-        rows, ChatTemplate(policy.tokenizer), 4, GroupSettings(group=4), SamplingSettings(1.0, 8), "group", 0
+        rows, ChatTemplate(policy.tokenizer), 6, GroupSettings(group=4), SamplingSettings(1.0, 8), GRPO(), 0
     )
     one = plan("grpo", source)
     first = next(train(TrainState.new(policy, one.optimizer), one))
@@ -167,6 +168,24 @@ def test_a_step_without_finite_gradient_is_skipped_and_reported() -> None:
     steps = list(train(TrainState.new(policy, one.optimizer), one))
     assert math.isnan(steps[1].metrics["loss"])
     assert math.isfinite(steps[3].metrics["loss"])
+
+
+@pytest.mark.parametrize("normalisation", ["sequence", "token"])
+def test_idle_groups_change_neither_loss_nor_gradient(normalisation: str) -> None:
+    found = []
+    for keep_idle in (True, False):
+        policy = tiny("0.1m")
+        rows = [PromptRow(user(f"prompt {n}"), "x", verifier="contains") for n in range(6)]
+        objective = GRPO(normalisation=normalisation)
+        draw = RolloutSource(
+            rows, ChatTemplate(policy.tokenizer), 6, GroupSettings(group=4), SamplingSettings(1.0, 8), objective, 0
+        ).draw(1, policy)
+        assert 0 < len(draw.idle) < 6
+        one = Plan(objective, None, LoopSettings(), OptimizerSettings())
+        _, losses = accumulate(policy, draw if keep_idle else Draw(draw.samples), one)
+        found.append((losses["loss"], torch.cat([value.grad.flatten() for value in policy.trainable().values()])))
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-6)
+    assert torch.allclose(found[0][1], found[1][1], atol=1e-6)
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])

@@ -73,7 +73,7 @@ def _plan(context: Context, stage: Stage) -> tuple[Plan, dict[str, Any]]:
         temperature = sampling.temperature
         rows = [row for row in prepared.row_by_id.values() if isinstance(row, PromptRow)]
         source = RolloutSource(
-            rows, context.template, loop.batch, stage.get(GroupSettings), sampling, stage.objective.scale_rewards, seed
+            rows, context.template, loop.batch, stage.get(GroupSettings), sampling, stage.objective, seed
         )
     else:
         source = DatasetSource(prepared.samples, loop.batch, seed)

@@ -39,11 +39,14 @@ class SamplingSettings:
 class Completion:
     """One completion: its tokens (with the end-of-turn token if it was reached) and their log-probs under the sampler.
 
+    ``entropies`` are those of the distributions the tokens were drawn from.
+
     Units: nats, of the distribution sampled from (temperature included; greedy: of temperature 1).
     """
 
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)
     finished: bool = False
 
 
@@ -103,12 +106,14 @@ def _decode(
     logits = _logits(policy, hidden[last]).repeat_interleave(samples, dim=0)
     active = [(completion, random.Random(seed)) for completion, seed in rows]
     for _ in range(settings.max_tokens):
-        tokens, logprobs = choose(logits, [stream for _, stream in active], settings.temperature)
+        tokens, logprobs, entropies = choose(logits, [stream for _, stream in active], settings.temperature)
+        drawn = zip(tokens.tolist(), logprobs.tolist(), entropies.tolist(), strict=True)
         alive = []
-        for row, (token, logprob) in enumerate(zip(tokens.tolist(), logprobs.tolist(), strict=True)):
+        for row, (token, logprob, entropy) in enumerate(drawn):
             completion = active[row][0]
             completion.ids.append(token)
             completion.logprobs.append(logprob)
+            completion.entropies.append(entropy)
             completion.finished = token in ends
             if not completion.finished and len(completion.ids) < settings.max_tokens:
                 alive.append(row)
@@ -130,8 +135,8 @@ def _logits(policy: Policy, hidden_RH: Tensor) -> Tensor:
     return torch.nn.functional.linear(hidden_RH, weight, bias).float()
 
 
-def choose(logits_RV: Tensor, streams: Sequence[random.Random], temperature: float) -> tuple[Tensor, Tensor]:
-    """One token per row and its log-prob: [R, V] -> tokens [R], log-probs [R].
+def choose(logits_RV: Tensor, streams: Sequence[random.Random], temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """One token per row with its log-prob and the entropy: [R, V] -> tokens [R], log-probs [R], entropies [R].
 
     Sampling inverts the cumulative distribution at one uniform number per row: a single pass over the vocabulary,
     where drawing noise for every word would cost more than the model's matrix products.
@@ -139,15 +144,17 @@ def choose(logits_RV: Tensor, streams: Sequence[random.Random], temperature: flo
     if temperature > 0:
         logits_RV = logits_RV / temperature
     logprobs_RV = logits_RV.log_softmax(1)
+    probabilities_RV = logprobs_RV.exp()
+    entropy_R = -torch.linalg.vecdot(probabilities_RV, logprobs_RV.clamp_min(-1e4))
     if temperature == 0:
         tokens_R = logprobs_RV.argmax(1)
     else:
         uniform_R = torch.tensor([stream.random() for stream in streams], device=logits_RV.device)
-        cumulative_RV = logprobs_RV.exp().cumsum(1)
+        cumulative_RV = probabilities_RV.cumsum(1)
         threshold_R1 = (uniform_R * cumulative_RV[:, -1])[:, None]
         tokens_R = torch.searchsorted(cumulative_RV, threshold_R1, right=True)[:, 0]
         tokens_R = tokens_R.clamp_max(logits_RV.shape[1] - 1)
-    return tokens_R, logprobs_RV.gather(1, tokens_R[:, None])[:, 0]
+    return tokens_R, logprobs_RV.gather(1, tokens_R[:, None])[:, 0], entropy_R
 
 
 def end_tokens(policy: Policy) -> set[int]:

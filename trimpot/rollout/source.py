@@ -18,6 +18,7 @@ from trimpot.data.order import RowSource
 from trimpot.data.template import ChatTemplate
 from trimpot.models.policy import Policy
 from trimpot.objectives.policy_gradient.advantages import group_advantages, zero_variance_cause
+from trimpot.objectives.policy_gradient.grpo import GRPO
 from trimpot.rollout.engine import Completion, SamplingSettings, generate
 from trimpot.rollout.verifiers import find_verifier
 from trimpot.statistics.correlation import pearson
@@ -44,14 +45,14 @@ class RolloutSource:
         prompts: int,
         groups: GroupSettings,
         sampling: SamplingSettings,
-        scale_rewards: str,
+        objective: GRPO,
         seed: int,
     ) -> None:
         if sampling.temperature == 0:
             raise UsageError("temperature", "0 gives a group of equal completions", "Sample at 1.0.")
         self.rows = {row.id: row for row in rows}
         self.template, self.groups, self.sampling = template, groups, sampling
-        self.scale_rewards, self.seed = scale_rewards, seed
+        self.objective, self.seed = objective, seed
         self.verifiers = {name: find_verifier(name) for name in {groups.reward or row.verifier for row in rows}}
         self.order = RowSource([Sample(row.id, template.prompt(row), ()) for row in self.rows.values()], prompts, seed)
 
@@ -69,7 +70,7 @@ class RolloutSource:
         texts = [[decode(policy, completion) for completion in group] for group in completions]
         rewards = [[self._score(text, row) for text in group] for row, group in zip(rows, texts, strict=True)]
         flat = torch.tensor([reward for group in rewards for reward in group], dtype=torch.float64)
-        advantages = group_advantages(flat, [size] * len(rows), self.scale_rewards).tolist()
+        advantages = group_advantages(flat, [size] * len(rows), self.objective.scale_rewards).tolist()
         samples = tuple(
             Sample(prompt.row_id, prompt.prefix, _branches(group, advantages[i * size : (i + 1) * size]))
             for i, (prompt, group) in enumerate(zip(prompts, completions, strict=True))
@@ -79,7 +80,13 @@ class RolloutSource:
             for row, group, scores in zip(rows, texts, rewards, strict=True)
             for text, r in zip(group, scores, strict=True)
         )
-        return Draw(samples, self._stats(completions, rewards), records)
+        # Without a KL term, a completion of advantage 0 adds nothing to the loss: its group needs no pass.
+        idle = frozenset(
+            sample.row_id
+            for sample in samples
+            if self.objective.kl == 0 and not any(branch.streams["advantage_S"] for branch in sample.branches)
+        )
+        return Draw(samples, idle, self._stats(completions, rewards), records)
 
     def _score(self, text: str, row: PromptRow) -> float:
         return self.verifiers[self.groups.reward or row.verifier](text, row).value
@@ -98,6 +105,7 @@ class RolloutSource:
             "frac_reward_zero_std": Stat(sum(cause is not None for cause in causes), groups),
             "completions/mean_length": Stat(sum(len(completion.ids) for completion in flat), len(flat)),
             "completions/clipped_ratio": Stat(float(clipped.sum()), len(flat)),
+            "entropy": Stat(sum(sum(completion.entropies) for completion in flat), sum(lengths)),
         }
         for cause in ("all_right", "all_wrong", "all_clipped"):
             stats[f"zero_variance/{cause}"] = Stat(sum(found == cause for found in causes), groups)

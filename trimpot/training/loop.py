@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ import torch
 
 from trimpot.core.samples import Draw
 from trimpot.core.stats import Stat, add_stats
-from trimpot.core.tensors import Batch, Objective, pack
+from trimpot.core.tensors import Objective, pack
 from trimpot.statistics.correlation import pearson
 from trimpot.training.optimizer import build_optimizer, clip_gradients, learning_rate
 from trimpot.training.settings import LoopSettings, OptimizerSettings
@@ -68,9 +68,8 @@ def train(state: TrainState, plan: Plan) -> Iterator[Step]:
     for number in range(state.step + 1, plan.loop.steps + 1):
         began = time.perf_counter()
         draw = plan.source.draw(number, state.trainee)
-        batches = pack(draw.samples, plan.loop.micro_batch_tokens, str(state.trainee.device))
         drawn = time.perf_counter()
-        stats, losses = accumulate(state.trainee, batches, plan)
+        stats, losses = accumulate(state.trainee, draw, plan)
         norm = clip_gradients(state.trainee.trainable().values(), plan.optimizer.max_grad_norm)
         rate = learning_rate(number, plan.loop.steps, plan.optimizer)
         for group in state.optimizer.param_groups:
@@ -80,15 +79,16 @@ def train(state: TrainState, plan: Plan) -> Iterator[Step]:
             state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
         state.step = number
-        tokens = sum(len(batch.ids_T) for batch in batches)
+        tokens = sum(sample.tokens for sample in draw.samples)
         seconds = time.perf_counter() - began
         metrics: dict[str, float | None] = {
             **losses,
-            **{name: stat.value for name, stat in add_stats([draw.stats, stats]).items() if name != "loss"},
+            # What the source counted over all its completions stands before the same count over those with a pass.
+            **{name: stat.value for name, stat in {**stats, **draw.stats}.items() if name != "loss"},
             "grad_norm": norm,
             "learning_rate": rate,
             "num_tokens": float(tokens),
-            "num_target_tokens": float(sum(len(batch.target_ids_N) for batch in batches)),
+            "num_target_tokens": float(sum(sample.targets for sample in draw.samples)),
             "seconds": seconds,
             "draw_seconds": drawn - began,
             "tokens_per_second": tokens / seconds,
@@ -96,21 +96,22 @@ def train(state: TrainState, plan: Plan) -> Iterator[Step]:
         yield Step(number, metrics, tuple(sample.row_id for sample in draw.samples), draw.records)
 
 
-def accumulate(
-    trainee: Trainee, batches: Sequence[Batch], plan: Plan
-) -> tuple[dict[str, Stat], dict[str, float | None]]:
+def accumulate(trainee: Trainee, draw: Draw, plan: Plan) -> tuple[dict[str, Stat], dict[str, float | None]]:
     """Backward passes of one step: every term is divided by its own count over the whole step, never per batch.
 
+    Idle samples are counted and get no pass, so leaving them out changes neither loss nor gradient.
     Returns the statistics of the step and what does not add up over batches: ``loss``, with more than one term
     ``loss/<term>``, and a reward model's ``reward_length_correlation`` (rewards against lengths in target tokens).
     """
     counts: dict[str, float] = {}
-    for batch in batches:
+    budget, device = plan.loop.micro_batch_tokens, str(trainee.device)
+    for batch in pack(draw.samples, budget, device):
         for term in plan.objective(fixed_streams(batch)).terms:
             counts[term.name] = counts.get(term.name, 0.0) + term.count
     totals: dict[str, float] = {}
     stats, rewards, lengths = [], [], []
-    for batch in batches:
+    live = [sample for sample in draw.samples if sample.row_id not in draw.idle]
+    for batch in pack(live, budget, device) if live else ():
         streams = compute_streams(trainee, batch, plan.objective, plan.reference, plan.temperature)
         out = plan.objective(streams)
         if streams.reward_S is not None:
@@ -125,7 +126,7 @@ def accumulate(
         if loss.requires_grad:
             loss.backward()
         stats.append(out.stats)
-    losses: dict[str, float | None] = {"loss": sum(totals.values()) if totals else None}
+    losses: dict[str, float | None] = {"loss": sum(totals.values()) if totals or not live else None}
     if len(counts) > 1:
         losses.update({f"loss/{name}": value for name, value in totals.items()})
     if rewards and all(math.isfinite(reward) for reward in rewards):

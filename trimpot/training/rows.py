@@ -18,4 +18,4 @@ class DatasetSource:
 
     def draw(self, step: int, policy: Trainee) -> Draw:
         samples = self.order.draw(step - 1)
-        return Draw(samples, {"epoch": Stat(self.order.epoch(step), 1)})
+        return Draw(samples, stats={"epoch": Stat(self.order.epoch(step), 1)})

@@ -1,0 +1,90 @@
+"""Reads the data files: sources, claims and cards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from trimpot.core.errors import UsageError, nearest
+from trimpot.knobs.schema import Card, Claim, Record, Source
+
+DATA = Path(__file__).parent / "data"
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Library:
+    """All sources by key, claims by id and cards by path."""
+
+    sources: Mapping[str, Source]
+    claims: Mapping[str, Claim]
+    cards: Mapping[str, Card]
+
+    def card(self, path: str) -> Card:
+        """The card of a knob.
+
+        Raises:
+            UsageError: there is none; names the nearest.
+        """
+        if path not in self.cards:
+            raise UsageError(f"card {path!r}", "there is no such card", nearest(path, self.cards))
+        return self.cards[path]
+
+
+def read_library(folder: Path = DATA) -> Library:
+    """Reads ``sources.yaml``, ``claims.yaml`` and ``cards/*.yaml``.
+
+    Raises:
+        UsageError: malformed YAML, a missing or unknown key, a wrong type, or two records of one name.
+    """
+    sources = _many(folder / "sources.yaml", Source, "key")
+    claims = _many(folder / "claims.yaml", Claim, "id")
+    cards: dict[str, Card] = {}
+    for file in sorted((folder / "cards").glob("*.yaml")):
+        card = _one(Card, _yaml(file), str(file))
+        if card.path in cards or file.stem != card.path:
+            raise UsageError(str(file), f"holds the card {card.path}", f"Name the file {card.path}.yaml.")
+        cards[card.path] = card
+    return Library(sources, claims, cards)
+
+
+@cache
+def library() -> Library:
+    """The library that comes with the package, read once."""
+    return read_library()
+
+
+def _many(file: Path, kind: type[R], name: str) -> dict[str, R]:
+    found: dict[str, R] = {}
+    for number, entry in enumerate(_yaml(file) or ()):
+        record = _one(kind, entry, f"{file}[{number}]")
+        key = str(getattr(record, name))
+        if key in found:
+            raise UsageError(f"{file}[{number}]", f"{name} {key!r} is there already", "Give it a name of its own.")
+        found[key] = record
+    return found
+
+
+def _one(kind: type[R], entry: Any, where: str) -> R:
+    try:
+        return kind.model_validate(entry)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(kind.model_fields)
+        raise UsageError(f"{where}: {place}", first["msg"], f"A {kind.__name__.lower()} has: {known}.") from error
+
+
+def _yaml(file: Path) -> Any:
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{file}:{mark.line + 1}" if mark else str(file)
+        raise UsageError(where, "is not valid YAML", "Mend that line.") from error
