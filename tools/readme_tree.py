@@ -12,7 +12,6 @@ BEGIN, END = "<!-- tree: python tools/readme_tree.py -->", "<!-- end of tree -->
 TOP_FOLDERS = {
     "recipes": "Recipes that are ready to run.",
     "examples": "Each method in one file, top to bottom.",
-    "evidence": "Results of studies that cards cite.",
     "benchmarks": "Measurements against other libraries.",
     "docs": "How the project is built, and pictures.",
     "tests": "Mirrors the package, plus contract/ (what every piece promises) and architecture/ (the rules).",

@@ -50,10 +50,11 @@ class Draw:
     """What a source gives the loop for one step: samples, statistics of how they came about, records to keep.
 
     A record is a JSON-able dictionary for the run folder's samples (a rollout: prompt, completion, reward).
-    ``idle`` are ids of samples that count but cannot move the loss (all advantages 0): they need no pass.
+    ``idle`` are positions in ``samples`` of those that count but cannot move the loss (all advantages 0): they need
+    no pass. Positions, as a row may come twice in a step that straddles two epochs.
     """
 
     samples: tuple[Sample, ...]
-    idle: frozenset[str] = frozenset()
+    idle: frozenset[int] = frozenset()
     stats: Mapping[str, Stat] = field(default_factory=dict)
     records: tuple[Mapping[str, object], ...] = ()

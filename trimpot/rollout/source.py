@@ -82,8 +82,8 @@ class RolloutSource:
         )
         # Without a KL term, a completion of advantage 0 adds nothing to the loss: its group needs no pass.
         idle = frozenset(
-            sample.row_id
-            for sample in samples
+            position
+            for position, sample in enumerate(samples)
             if self.objective.kl == 0 and not any(branch.streams["advantage_S"] for branch in sample.branches)
         )
         return Draw(samples, idle, self._stats(completions, rewards), records)

@@ -99,7 +99,8 @@ def train(state: TrainState, plan: Plan) -> Iterator[Step]:
 def accumulate(trainee: Trainee, draw: Draw, plan: Plan) -> tuple[dict[str, Stat], dict[str, float | None]]:
     """Backward passes of one step: every term is divided by its own count over the whole step, never per batch.
 
-    Idle samples are counted and get no pass, so leaving them out changes neither loss nor gradient.
+    Idle samples are counted and get no pass, so leaving them out changes neither loss nor gradient. When all are idle
+    there is no gradient, and the optimiser leaves the weights alone.
     Returns the statistics of the step and what does not add up over batches: ``loss``, with more than one term
     ``loss/<term>``, and a reward model's ``reward_length_correlation`` (rewards against lengths in target tokens).
     """
@@ -110,7 +111,7 @@ def accumulate(trainee: Trainee, draw: Draw, plan: Plan) -> tuple[dict[str, Stat
             counts[term.name] = counts.get(term.name, 0.0) + term.count
     totals: dict[str, float] = {}
     stats, rewards, lengths = [], [], []
-    live = [sample for sample in draw.samples if sample.row_id not in draw.idle]
+    live = [sample for position, sample in enumerate(draw.samples) if position not in draw.idle]
     for batch in pack(live, budget, device) if live else ():
         streams = compute_streams(trainee, batch, plan.objective, plan.reference, plan.temperature)
         out = plan.objective(streams)
