@@ -80,7 +80,9 @@ def convert_gguf(source: Path, folder: Path) -> None:
     """Dequantises a GGUF file to fp32 safetensors with tokenizer and chat template, atomically."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.enable_progress_bar()
     print(f"trimpot: unpacking {source.name} to {folder} (about 30 s, once)", file=sys.stderr)
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
@@ -92,3 +94,4 @@ def convert_gguf(source: Path, folder: Path) -> None:
     with atomic_folder(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
+    logging.disable_progress_bar()

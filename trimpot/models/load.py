@@ -31,6 +31,7 @@ def load(name: str, device: str = "auto", dtype: str = "auto", seed: int = 0) ->
         UsageError: no such model, a folder without weights or tokenizer, an unknown dtype.
     """
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if dtype != "auto" and dtype not in DTYPES:

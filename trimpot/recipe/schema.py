@@ -14,7 +14,7 @@ from trimpot.core.errors import UsageError, nearest
 from trimpot.core.settings import check_settings, setting
 from trimpot.evaluation.run import EvaluationSettings
 from trimpot.models.adapters import TrainableSettings
-from trimpot.objectives import OBJECTIVES, STAGES
+from trimpot.objectives import OBJECTIVES
 from trimpot.objectives.policy_gradient.grpo import PRESETS
 from trimpot.rollout.engine import SamplingSettings
 from trimpot.rollout.source import GroupSettings
@@ -112,10 +112,11 @@ def build_stage(kind: str, name: str, given: Mapping[str, Any]) -> Stage:
 def _objective_type(kind: str, objective: Any, name: str) -> type | None:
     if kind not in DEFAULT_OBJECTIVES:
         return None
-    fitting = [key for key, stage in STAGES.items() if stage == kind]
+    fitting = [key for key, cls in OBJECTIVES.items() if cls.stage == kind]
     if objective not in fitting:
         raise UsageError(f"{name}.objective", f"{objective!r} is no {kind} objective", nearest(str(objective), fitting))
-    return OBJECTIVES[objective]
+    found: type = OBJECTIVES[objective]
+    return found
 
 
 def _build(cls: type, given: Mapping[str, Any], name: str) -> Any:

@@ -65,7 +65,14 @@ def train_stage(context: Context, stage: Stage, folder: StageFolder, base: str) 
 def _plan(context: Context, stage: Stage) -> tuple[Plan, dict[str, Any]]:
     loop, seed = stage.get(LoopSettings), context.stage_seed(stage)
     prepared = context.prepared(stage)
-    counts = {"rows": len(prepared.samples), "truncated_rows": prepared.truncated_rows}
+    counts = {
+        "rows": len(prepared.samples),
+        "truncated_rows": prepared.truncated_rows,
+        "rewritten_turns": prepared.rewritten_turns,
+    }
+    if prepared.truncated_rows:
+        cut = f"{prepared.truncated_rows} of {len(prepared.samples)} rows cut to {loop.max_length} tokens"
+        context.listener.note(f"{stage.name}: {cut}; {prepared.truncated_tokens} tokens lost")
     temperature = 1.0
     source: Source
     if stage.kind == "policy_gradient":

@@ -83,6 +83,7 @@ class GRPO:
     """
 
     name: ClassVar[str] = "grpo"
+    stage: ClassVar[str] = "policy_gradient"
 
     clip_low: float = setting(
         0.2, "ε_low: the ratio has no effect below 1 − ε_low", "TRL 1.16 epsilon", above=0.0, at_most=1.0

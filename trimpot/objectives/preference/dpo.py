@@ -46,6 +46,7 @@ class DPO:
     """
 
     name: ClassVar[str] = "dpo"
+    stage: ClassVar[str] = "preference"
     needs: ClassVar[tuple[str, ...]] = ("logprob_N", "reference_logprob_N")
 
     beta: float = setting(

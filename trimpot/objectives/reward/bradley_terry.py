@@ -49,6 +49,7 @@ class BradleyTerry:
     """
 
     name: ClassVar[str] = "bradley_terry"
+    stage: ClassVar[str] = "reward"
     needs: ClassVar[tuple[str, ...]] = ("reward_S",)
 
     center_coefficient: float = setting(

@@ -46,6 +46,7 @@ class SupervisedFineTuning:
     """
 
     name: ClassVar[str] = "sft"
+    stage: ClassVar[str] = "sft"
     needs: ClassVar[tuple[str, ...]] = ("logprob_N",)
 
     def __call__(self, streams: Streams) -> LossOut:

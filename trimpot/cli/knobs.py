@@ -1,0 +1,174 @@
+"""The commands card and study: parse, call, print."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trimpot.core.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trimpot.knobs.evidence import Evidence
+
+COLOURS = {"confirmed": "green", "refuted": "red", "inconclusive": "yellow", "cited, untested": "cyan"}
+
+
+def card(
+    path: Annotated[str | None, typer.Argument(help="The knob, such as dpo.beta; without it all cards.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check every card and evidence file; exit 1 if one fails.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """A knob in ten lines: what it is, when it fails, which metric it moves, with sources and evidence."""
+    from trimpot.knobs.library import library
+    from trimpot.knobs.status import claim_statuses
+    from trimpot.knobs.text import card_json, card_lines
+
+    if check:
+        _check(json)
+        return
+    known = library()
+    if path is not None:
+        chosen = known.card(path)
+        statuses = claim_statuses(chosen.claims, known)
+        if json:
+            _print_json(card_json(chosen, known, statuses))
+        else:
+            _print_lines(card_lines(chosen, known, statuses))
+        return
+    words = {
+        name: sorted({one.word for one in claim_statuses(item.claims, known)}) for name, item in known.cards.items()
+    }
+    if json:
+        _print_json({"cards": {name: {"what": known.cards[name].what.text, "claims": words[name]} for name in words}})
+    else:
+        _print_lines([(name, f"{known.cards[name].what.text} {', '.join(words[name])}") for name in words])
+
+
+def study(
+    id: Annotated[str | None, typer.Argument(help="The study, such as dpo-beta; without it all studies.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds per arm; by default the study's own number.")] = None,
+    budget: Annotated[str, typer.Option(help="quick or full.")] = "quick",
+    output: Annotated[Path | None, typer.Option(help="Folder for the evidence; by default your own.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Run a study: its hypothesis is written first, a stopped one goes on, evidence with verdicts comes out."""
+    from trimpot.studies import STUDIES
+
+    if id is None:
+        listed = {name: {"question": one.question, "budgets": list(one.budgets)} for name, one in STUDIES.items()}
+        if json:
+            _print_json({"studies": listed})
+        else:
+            _print_lines([(name, one.question) for name, one in STUDIES.items()])
+        return
+    if id not in STUDIES:
+        raise UsageError(f"study {id!r}", "there is no such study", nearest(id, STUDIES))
+    evidence, file, picture = _run(id, budget, seeds, output)
+    if json:
+        from dataclasses import asdict
+
+        _print_json({**asdict(evidence), "file": str(file), "chart": picture and str(picture)})
+    else:
+        _print_lines(_study_lines(evidence, file))
+
+
+def _run(id: str, budget: str, seeds: int | None, output: Path | None) -> tuple[Evidence, Path, Path | None]:
+    from trimpot.knobs.evidence import user_folder, write_evidence
+    from trimpot.store.ledger import Ledger
+    from trimpot.studies import STUDIES
+    from trimpot.studies.chart import draw
+    from trimpot.studies.runner import run_study
+
+    chosen, folder = STUDIES[id], output or user_folder()
+    with _progress() as tell:
+        evidence = run_study(chosen, Ledger(), user_folder().parent / "studies", budget, seeds, progress=tell)
+    file = write_evidence(evidence, folder)
+    return evidence, file, chosen.chart and draw(evidence, chosen.chart, file.with_suffix(".svg"))
+
+
+def _check(json: bool) -> None:
+    from trimpot.detectors import DETECTORS
+    from trimpot.knobs.check import check_cards
+    from trimpot.knobs.library import library
+    from trimpot.studies import STUDIES
+
+    problems = check_cards(library(), DETECTORS, recipe_defaults(), STUDIES)
+    if json:
+        _print_json({"cards": len(library().cards), "problems": problems})
+    else:
+        _print_lines([("problem:", text) for text in problems] or [("cards:", f"{len(library().cards)}, no problem")])
+    if problems:
+        raise typer.Exit(1)
+
+
+def recipe_defaults() -> dict[str, object]:
+    """Every key of a recipe's stages as ``stage.key`` with its default."""
+    from trimpot.objectives import STAGES
+    from trimpot.recipe.schema import SETTINGS, build_stage
+
+    stages = [(kind, {"objective": name}) for name, kind in STAGES.items()]
+    stages += [(kind, {}) for kind in SETTINGS if kind not in STAGES.values()]
+    found: dict[str, object] = {}
+    for kind, given in stages:
+        found.update({f"{kind}.{key}": value for key, value in build_stage(kind, kind, given).values().items()})
+    return found
+
+
+def _study_lines(evidence: Evidence, file: Path) -> list[tuple[str, str]]:
+    from trimpot.knobs.library import library
+    from trimpot.knobs.text import estimate_text
+
+    lines = [("", evidence.question)]
+    for claim, tested in evidence.tested.items():
+        p = "" if tested.p_value is None else f", Holm p {tested.p_value:.2g}"
+        seen = "" if tested.smallest_effect is None else f", could see {tested.smallest_effect:.2g}"
+        text = (
+            f"{tested.statement} ({library().claims[claim].source}) {tested.quantity}: {estimate_text(tested.effect)}"
+        )
+        lines.append((f"{tested.verdict}:", text + p + seen))
+    if evidence.control is not None:
+        word = "not told from 0, as it must be" if evidence.control.passed else "differs, so nothing else counts"
+        lines.append(("control:", f"{evidence.control.quantity} {estimate_text(evidence.control.effect)}: {word}"))
+    if evidence.failed:
+        lines.append(("failed:", "; ".join(evidence.failed)))
+    lines.append(("evidence:", f"{file} ({evidence.conditions.seconds:.0f} s of computing)"))
+    return lines
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int, str], None]]:
+    """A progress bar on standard error; on a file or pipe one line for each thing done."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done, total, text: print(f"{done}/{total} {text}", file=sys.stderr, flush=True)
+        return
+    with Progress(console=console) as bar:
+        task = bar.add_task("")
+        yield lambda done, total, text: bar.update(task, completed=done, total=total, description=text)
+
+
+def _print_lines(lines: list[tuple[str, str]]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for head, rest in lines:
+        style = COLOURS.get(head.rstrip(":"), "bold")
+        console.print(Text.assemble((head, style), " " if head else "  ", rest), soft_wrap=True)
+
+
+def _print_json(value: Mapping[str, Any]) -> None:
+    print(json_module.dumps(value, ensure_ascii=False, indent=2))
