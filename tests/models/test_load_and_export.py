@@ -123,3 +123,32 @@ def test_a_changed_embedded_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(embedded, "_installed_file", lambda: fake)
     with pytest.raises(UsageError, match="not the known"):
         embedded.embedded_folder()
+
+
+@pytest.mark.parametrize("trainable", ["all", "lora", "last_k"])
+def test_reward_model_trains_its_head_with_every_trainable_set_and_exports(tmp_path: Path, trainable: str) -> None:
+    policy = tiny()
+    export(policy, tmp_path / "policy")
+    judge = reward.from_policy(str(tmp_path / "policy"), policy)
+    choose_trainable(judge, TrainableSettings(trainable, lora_rank=2, last_layers=1))
+    optimizer = torch.optim.AdamW(judge.trainable().values(), lr=1e-2)
+    for _ in range(5):
+        rewards = judge.rewards(BATCH)
+        (rewards[1] - rewards[0]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    rewards = judge.rewards(BATCH).detach()
+    assert rewards[0] > rewards[1] + 0.1
+    export(judge, tmp_path / "judge")
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "judge")
+    assert torch.allclose(plain(torch.tensor([[1, 2, 3, 4, 5]])).logits[0, 0], rewards[0], atol=1e-5)
+
+
+def test_adapters_can_follow_adapters(tmp_path: Path) -> None:
+    policy = tiny()
+    for stage in ("one", "two"):
+        choose_trainable(policy, TrainableSettings("lora", lora_rank=2))
+        assert sum("lora_A" in name for name in policy.trainable()) == 14
+        export(policy, tmp_path / stage)
+        assert policy.adapters is None
+    assert load(str(tmp_path / "two")).weights_hash() == policy.weights_hash()
