@@ -16,9 +16,10 @@ from trimpot.data.template import ChatTemplate
 from trimpot.evaluation.run import EvaluationSettings
 from trimpot.models.load import load
 from trimpot.recipe.context import Context, Listener, Silence, check_rows, read_rows, suite_rows
+from trimpot.recipe.evaluate_stage import evaluate_stage
 from trimpot.recipe.read import Recipe
 from trimpot.recipe.schema import PairSettings, Stage, build_stage
-from trimpot.recipe.train_stage import evaluate_stage, train_stage
+from trimpot.recipe.train_stage import train_stage
 from trimpot.rollout.engine import SamplingSettings, generate
 from trimpot.rollout.source import decode
 from trimpot.rollout.verifiers import find_verifier
@@ -112,11 +113,10 @@ def _work(context: Context, stage: Stage, folder: StageFolder, base: str) -> dic
             rows = suite_rows(settings.suite, settings.items, context.recipe.seed)
         else:
             settings = evaluation
-        evaluate_stage(context, folder, rows, settings.max_tokens)
-        return {}
+        return {"notes": evaluate_stage(context, folder, rows, settings.max_tokens)}
     counts = train_stage(context, stage, folder, base)
     if evaluation is not None and stage.kind in TRAINS_POLICY:
-        evaluate_stage(context, folder, context.evaluation_rows, evaluation.max_tokens)
+        counts["notes"] = evaluate_stage(context, folder, context.evaluation_rows, evaluation.max_tokens)
     return counts
 
 

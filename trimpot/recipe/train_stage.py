@@ -7,25 +7,22 @@ from typing import Any
 from trimpot.core.rows import PromptRow
 from trimpot.detectors import DETECTORS
 from trimpot.detectors.watch import Watcher
-from trimpot.evaluation.run import best_of_n, evaluate
 from trimpot.models import reward
 from trimpot.models.adapters import TrainableSettings, choose_trainable
 from trimpot.models.export import export
 from trimpot.models.load import folder_of
 from trimpot.models.reward import RewardModel
 from trimpot.recipe.context import Context
+from trimpot.recipe.evaluate_stage import judge_stage
 from trimpot.recipe.schema import Stage
 from trimpot.rollout.engine import SamplingSettings
 from trimpot.rollout.source import GroupSettings, RolloutSource
-from trimpot.store.outcomes import write_outcomes
 from trimpot.store.run_folder import StageFolder
 from trimpot.training.checkpoint import checkpoints, restore_checkpoint, save_checkpoint
 from trimpot.training.loop import Plan, Source, Step, TrainState, train
 from trimpot.training.rows import DatasetSource
 from trimpot.training.settings import LoopSettings, OptimizerSettings
 from trimpot.training.streams import reference_of
-
-BEST_OF = 4
 
 
 def train_stage(context: Context, stage: Stage, folder: StageFolder, base: str) -> dict[str, Any]:
@@ -58,7 +55,7 @@ def train_stage(context: Context, stage: Stage, folder: StageFolder, base: str) 
     seconds = sum(line["seconds"] for line in folder.metrics())
     record = {**counts, "steps": loop.steps, "tokens": tokens, "training_seconds": seconds}
     if isinstance(trainee, RewardModel):
-        record["notes"] = _judge(context, trainee, folder)
+        record["notes"] = judge_stage(context, trainee, folder)
     return record
 
 
@@ -96,26 +93,3 @@ def _log(context: Context, stage: Stage, folder: StageFolder, step: Step) -> Non
     for record in step.records:
         folder.append_sample({"step": step.number, **record})
     context.listener.step_done(stage, step)
-
-
-def _judge(context: Context, judge: RewardModel, folder: StageFolder) -> str:
-    """Best-of-4 of the policy by the reward model just trained, scored by the verifier."""
-    if context.recipe.evaluate is None:
-        return ""
-    sampling = SamplingSettings(temperature=1.0, max_tokens=context.recipe.evaluate.max_tokens)
-    progress = context.progress("best of 4")
-    outcomes, best = best_of_n(
-        context.policy, judge, context.evaluation_rows, context.template, sampling, BEST_OF, context.run.name, progress
-    )
-    write_outcomes(folder.outcomes_path, outcomes)
-    return (
-        f"best of {best.n} samples of the policy before it: {best.picked:.3f} right as the reward model picks,"
-        f" {best.mean:.3f} at random, {best.best:.3f} as the verifier picks"
-    )
-
-
-def evaluate_stage(context: Context, folder: StageFolder, rows: list[PromptRow], max_tokens: int) -> None:
-    """Evaluates the policy as it is now and writes the stage's outcomes."""
-    progress = context.progress(f"evaluate {folder.name}")
-    outcomes = evaluate(context.policy, rows, context.template, max_tokens, context.run.name, progress)
-    write_outcomes(folder.outcomes_path, outcomes)
