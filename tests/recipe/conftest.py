@@ -9,7 +9,7 @@ import pytest
 
 RECIPE = """
 model: tiny-0.1m
-evaluate: {{suite: {folder}/prompts.jsonl, items: 4, max_tokens: 4}}
+evaluate: {{suite: {folder}/prompts.jsonl, items: 4, max_tokens: 4, samples: 2}}
 stages:
   - sft: {{data: {folder}/chat.jsonl, steps: 8, batch: 2, learning_rate: 1e-3, checkpoint_every: 3}}
   - reward: {{data: {folder}/pairs.jsonl, steps: 4, batch: 2, checkpoint_every: 3}}

@@ -41,11 +41,14 @@ def test_a_run_leaves_its_folder(recipe_file: Path, tmp_path: Path) -> None:
     for stage in run.stages():
         assert stage.record()["status"] == "done"
         assert len(read_outcomes(stage.outcomes_path)) == 4
+        assert stage.name == "reward" or len(read_outcomes(stage.sampled_outcomes_path)) == 8
         assert not stage.checkpoints_folder.exists()
     assert [line["step"] for line in run.stage("sft").metrics()] == list(range(1, 9))
     assert all(len(line["row_ids"]) == 2 for line in run.stage("sft").batches())
     assert len(run.stage("policy_gradient").samples()) == 7 * 2 * 4
     assert run.stage("policy_gradient").metrics()[0]["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert run.stage("preference").record()["notes"][0].startswith("greedy, against sft: ")
+    assert run.stage("preference").record()["notes"][2].startswith("sampled, against sft: ")
     assert "best of 4" in run.stage("reward").record()["notes"]
     folder = run.stage("policy_gradient").model_folder
     ours, plain = load(str(folder)), AutoModelForCausalLM.from_pretrained(folder)

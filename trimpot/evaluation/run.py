@@ -28,6 +28,7 @@ class EvaluationSettings:
     suite: str = setting("embedded:reasoning-easy", "rows with a verifier: a file or embedded:NAME")
     items: int = setting(96, "items of the suite", at_least=1)
     max_tokens: int = setting(24, "longest answer in tokens", at_least=1)
+    samples: int = setting(0, "answers of each item sampled at temperature 1, beside the greedy one", at_least=0)
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,19 @@ def evaluate(
     max_tokens: int,
     run: str,
     progress: Progress = ignore,
+    samples: int = 0,
 ) -> list[Outcome]:
-    """Greedy answers of all rows, scored by each row's verifier. An unfinished answer is a parse failure."""
+    """Answers of all rows, scored by each row's verifier: the greedy one, or ``samples`` drawn at temperature 1.
+
+    An unfinished answer is a parse failure. The draws are the same for every policy that is evaluated.
+    """
     prompts, weights = [template.prompt(row) for row in rows], policy.weights_hash()
-    groups = generate(policy, prompts, 1, SamplingSettings(temperature=0.0, max_tokens=max_tokens), 0, progress)
+    settings = SamplingSettings(temperature=1.0 if samples else 0.0, max_tokens=max_tokens)
+    groups = generate(policy, prompts, samples or 1, settings, seed_for(0, "evaluate"), progress)
     return [
-        outcome(policy, row, prompt, group[0], run, weights)
+        outcome(policy, row, prompt, completion, run, weights)
         for row, prompt, group in zip(rows, prompts, groups, strict=True)
+        for completion in group
     ]
 
 

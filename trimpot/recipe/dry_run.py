@@ -10,6 +10,7 @@ import torch
 from trimpot.core.samples import Sample
 from trimpot.data.prepare import tokenise
 from trimpot.data.template import ChatTemplate
+from trimpot.evaluation.run import EvaluationSettings
 from trimpot.models.adapters import TrainableSettings, decoder_layers
 from trimpot.models.load import load
 from trimpot.models.policy import Policy
@@ -22,8 +23,10 @@ from trimpot.training.settings import LoopSettings
 
 TRAIN_EFFICIENCY = 0.6
 """Share of the matrix-product rate that training reaches: measured at 0.55 to 0.7 (SFT, two cores, fp32)."""
-DECODE_EFFICIENCY = 0.25
-"""The same for generation, whose batches are small."""
+DECODE_EFFICIENCY = 0.3
+"""The same for generation, whose matrix products are thinner and whose softmax runs over the whole vocabulary."""
+COMPLETION_SHARE = 0.5
+"""Length of the mean completion as a share of the longest allowed: assumed."""
 BYTES_PER_HIDDEN = 76
 """Bytes of activations kept per token, layer and unit of hidden size: 19 fp32 tensors as wide as the hidden state
 (norms, projections, attention, and an MLP 8/3 as wide). An estimate: ours."""
@@ -74,14 +77,25 @@ def estimate(recipe: Recipe) -> list[StageEstimate]:
     usual = sum(known) / len(known) if known else 256.0
     results = []
     if recipe.evaluate is not None:
-        results.append(_generation("base", "evaluate", policy, len(items), recipe.evaluate.max_tokens, usual, rate))
+        results.append(
+            _generation(
+                "base",
+                "evaluate",
+                policy,
+                (len(items), 1 + recipe.evaluate.samples, recipe.evaluate.max_tokens),
+                usual,
+                rate,
+            )
+        )
     for stage in recipe.stages:
         if stage.kind == "data":
             pairs: PairSettings = stage.get(PairSettings)
-            count = len(rows.get(stage.name, [])) * pairs.samples
-            results.append(_generation(stage.name, "data", policy, count, pairs.max_tokens, usual, rate))
+            shape = (len(rows.get(stage.name, [])), pairs.samples, pairs.max_tokens)
+            results.append(_generation(stage.name, "data", policy, shape, usual, rate))
         elif stage.kind == "evaluate":
-            results.append(_generation(stage.name, "evaluate", policy, len(items), 24, usual, rate))
+            settings: EvaluationSettings = stage.get(EvaluationSettings)
+            shape = (settings.items, 1 + settings.samples, settings.max_tokens)
+            results.append(_generation(stage.name, "evaluate", policy, shape, usual, rate))
         else:
             results.append(_training(stage, policy, samples.get(stage.name), usual, rate))
     return results
@@ -110,8 +124,7 @@ def _training(
     per_row = _mean_tokens(samples) if samples else usual
     decode = 0.0
     if stage.kind == "policy_gradient":
-        # Completions usually end well before the limit; half of it is assumed.
-        new = stage.get(GroupSettings).group * stage.get(SamplingSettings).max_tokens * 0.5
+        new = stage.get(GroupSettings).group * stage.get(SamplingSettings).max_tokens * COMPLETION_SHARE
         decode = new * loop.batch
         per_row += new
     tokens = int(per_row * loop.batch)
@@ -140,11 +153,15 @@ def _memory(stage: Stage, policy: Policy, parameters: int, tokens: int) -> float
 
 
 def _generation(
-    name: str, kind: str, policy: Policy, completions: int, new: int, prompt: float, rate: float
+    name: str, kind: str, policy: Policy, shape: tuple[int, int, int], prompt: float, rate: float
 ) -> StageEstimate:
+    """``shape``: prompts (each prefilled once), completions of each, longest completion."""
     parameters = sum(value.numel() for value in policy.model.parameters())
-    tokens = int(completions * (prompt + new * 0.5))
-    seconds = 2 * parameters * tokens / (rate * DECODE_EFFICIENCY)
+    prompts, samples, longest = shape
+    completions = prompts * samples
+    prefill, decode = prompts * prompt, completions * longest * COMPLETION_SHARE
+    tokens = int(prefill + decode)
+    seconds = 2 * parameters * (prefill / TRAIN_EFFICIENCY + decode / DECODE_EFFICIENCY) / rate
     memory = parameters * policy.model.dtype.itemsize * 1.3
     return StageEstimate(name, kind, completions, 1, tokens, tokens, memory, seconds)
 

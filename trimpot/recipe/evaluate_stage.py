@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trimpot.core.rows import PromptRow
-from trimpot.evaluation.run import best_of_n, evaluate
+from trimpot.evaluation.run import EvaluationSettings, best_of_n, evaluate
 from trimpot.models.reward import RewardModel
 from trimpot.recipe.context import Context
 from trimpot.rollout.engine import SamplingSettings
@@ -19,13 +19,29 @@ JUDGED = "reward"
 """The kind of stage whose outcomes are a reward model's picks, not a policy's answers."""
 
 
-def evaluate_stage(context: Context, folder: StageFolder, rows: list[PromptRow], max_tokens: int) -> str:
-    """Evaluates the policy as it is now, writes the outcomes, and says how it changed (empty: nothing before it)."""
-    progress = context.progress(f"evaluate {folder.name}")
-    outcomes = evaluate(context.policy, rows, context.template, max_tokens, context.run.name, progress)
-    write_outcomes(folder.outcomes_path, outcomes)
-    before = _evaluated_before(context, folder)
-    return "" if before is None else change(before.name, read_outcomes(before.outcomes_path), outcomes)
+def evaluate_stage(
+    context: Context, folder: StageFolder, rows: list[PromptRow], settings: EvaluationSettings
+) -> list[str]:
+    """Evaluates the policy as it is now, writes the outcomes, and says how it changed against the stage before.
+
+    Greedy answers always; with ``settings.samples`` sampled ones too: a policy gradient raises the expected score of a
+    sample, which can move while the most likely answer does not.
+    """
+    before, notes = _evaluated_before(context, folder), []
+    tokens, run = settings.max_tokens, context.run.name
+    greedy = evaluate(context.policy, rows, context.template, tokens, run, context.progress(f"evaluate {folder.name}"))
+    write_outcomes(folder.outcomes_path, greedy)
+    if before is not None:
+        notes.append(change("greedy", before.name, read_outcomes(before.outcomes_path), greedy))
+    if settings.samples:
+        progress = context.progress(f"sample {folder.name}")
+        sampled = evaluate(context.policy, rows, context.template, tokens, run, progress, settings.samples)
+        write_outcomes(folder.sampled_outcomes_path, sampled)
+        right = sum(one.score or 0.0 for one in sampled) / len(sampled)
+        notes.append(f"sampled at temperature 1: {100 * right:.1f}% right")
+        if before is not None and before.sampled_outcomes_path.exists():
+            notes.append(change("sampled", before.name, read_outcomes(before.sampled_outcomes_path), sampled))
+    return [note for note in notes if note]
 
 
 def _evaluated_before(context: Context, folder: StageFolder) -> StageFolder | None:
@@ -37,24 +53,31 @@ def _evaluated_before(context: Context, folder: StageFolder) -> StageFolder | No
     return earlier[-1] if earlier else None
 
 
-def change(name: str, before: Sequence[Outcome], after: Sequence[Outcome]) -> str:
+def change(what: str, name: str, before: Sequence[Outcome], after: Sequence[Outcome]) -> str:
     """The paired difference in score to the stage before, in words, with the smallest one that these items can show.
 
-    Edge cases: no item in common: empty.
+    Several outcomes of an item count as their mean. Edge cases: fewer than two items in common: empty.
     """
-    known = {one.item: one.score for one in before}
-    pairs = [(one.score or 0.0, known[one.item] or 0.0) for one in after if one.item in known]
-    if len(pairs) < 2:
+    old, new = _by_item(before), _by_item(after)
+    common = [item for item in new if item in old]
+    if len(common) < 2:
         return ""
-    new, old = zip(*pairs, strict=True)
-    difference = paired_difference(new, old)
-    least = smallest_detectable_effect([a - b for a, b in pairs])
-    assert difference.value is not None
+    differences = [new[item] - old[item] for item in common]
+    estimate = paired_difference([new[item] for item in common], [old[item] for item in common])
+    least = smallest_detectable_effect(differences)
+    assert estimate.value is not None
     interval = ""
-    if difference.low is not None and difference.high is not None:
-        interval = f" [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
-    shown = "" if least is None else f"; {len(pairs)} items show a true change of {100 * least:.1f} with power 0.8"
-    return f"against {name}: {100 * difference.value:+.1f} points{interval}{shown}"
+    if estimate.low is not None and estimate.high is not None:
+        interval = f" [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]"
+    shown = "" if least is None else f"; {len(common)} items show a true change of {100 * least:.1f} with power 0.8"
+    return f"{what}, against {name}: {100 * estimate.value:+.1f} points{interval}{shown}"
+
+
+def _by_item(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    scores: dict[str, list[float]] = {}
+    for one in outcomes:
+        scores.setdefault(one.item, []).append(one.score or 0.0)
+    return {item: sum(values) / len(values) for item, values in scores.items()}
 
 
 def judge_stage(context: Context, judge: RewardModel, folder: StageFolder) -> str:

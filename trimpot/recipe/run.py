@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import time
 from pathlib import Path
@@ -97,6 +98,8 @@ def _run_stage(context: Context, stage: Stage, index: int, base: str) -> None:
     except BaseException as error:
         folder.write_record({**record, "status": "failed", "notes": f"{type(error).__name__}: {error}"})
         raise
+    # The process's highest so far: a stage that needs less than one before it shows that one's.
+    record["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     folder.write_record({**record, "status": "done", "seconds": time.perf_counter() - began})
     # Checkpoints are for resuming: the model is exported and the record says done.
     shutil.rmtree(folder.checkpoints_folder, ignore_errors=True)
@@ -113,10 +116,10 @@ def _work(context: Context, stage: Stage, folder: StageFolder, base: str) -> dic
             rows = suite_rows(settings.suite, settings.items, context.recipe.seed)
         else:
             settings = evaluation
-        return {"notes": evaluate_stage(context, folder, rows, settings.max_tokens)}
+        return {"notes": evaluate_stage(context, folder, rows, settings)}
     counts = train_stage(context, stage, folder, base)
     if evaluation is not None and stage.kind in TRAINS_POLICY:
-        counts["notes"] = evaluate_stage(context, folder, context.evaluation_rows, evaluation.max_tokens)
+        counts["notes"] = evaluate_stage(context, folder, context.evaluation_rows, evaluation)
     return counts
 
 

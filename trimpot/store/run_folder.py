@@ -51,6 +51,11 @@ class StageFolder:
     def outcomes_path(self) -> Path:
         return self.path / "outcomes.parquet"
 
+    @property
+    def sampled_outcomes_path(self) -> Path:
+        """Outcomes of answers sampled at temperature 1, several of each item."""
+        return self.path / "sampled_outcomes.parquet"
+
     def append_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Appends the metrics of one step; ``step`` is among them."""
         self._append("metrics.jsonl", metrics)
