@@ -77,7 +77,7 @@ def study(
     if json:
         from dataclasses import asdict
 
-        _print_json({**asdict(evidence), "file": str(file), "chart": picture and str(picture)})
+        _print_json({**asdict(evidence), "file": str(file), "chart": None if picture is None else str(picture)})
     else:
         _print_lines(_study_lines(evidence, file))
 
@@ -85,15 +85,16 @@ def study(
 def _run(id: str, budget: str, seeds: int | None, output: Path | None) -> tuple[Evidence, Path, Path | None]:
     from trimpot.knobs.evidence import user_folder, write_evidence
     from trimpot.store.ledger import Ledger
-    from trimpot.studies import STUDIES
+    from trimpot.studies import STUDIES, runner
     from trimpot.studies.chart import draw
-    from trimpot.studies.runner import run_study
 
     chosen, folder = STUDIES[id], output or user_folder()
     with _progress() as tell:
-        evidence = run_study(chosen, Ledger(), user_folder().parent / "studies", budget, seeds, progress=tell)
+        work = user_folder().parent / "studies"
+        evidence = runner.run_study(chosen, Ledger(), work, budget, seeds, runner.WORKERS, tell)
     file = write_evidence(evidence, folder)
-    return evidence, file, chosen.chart and draw(evidence, chosen.chart, file.with_suffix(".svg"))
+    picture = None if chosen.chart is None else draw(evidence, chosen.chart, file.with_suffix(".svg"))
+    return evidence, file, picture
 
 
 def _check(json: bool) -> None:
@@ -113,11 +114,11 @@ def _check(json: bool) -> None:
 
 def recipe_defaults() -> dict[str, object]:
     """Every key of a recipe's stages as ``stage.key`` with its default."""
-    from trimpot.objectives import STAGES
+    from trimpot.objectives import OBJECTIVES
     from trimpot.recipe.schema import SETTINGS, build_stage
 
-    stages = [(kind, {"objective": name}) for name, kind in STAGES.items()]
-    stages += [(kind, {}) for kind in SETTINGS if kind not in STAGES.values()]
+    stages = [(objective.stage, {"objective": name}) for name, objective in OBJECTIVES.items()]
+    stages += [(kind, {}) for kind in SETTINGS if kind not in dict(stages)]
     found: dict[str, object] = {}
     for kind, given in stages:
         found.update({f"{kind}.{key}": value for key, value in build_stage(kind, kind, given).values().items()})
@@ -166,7 +167,7 @@ def _print_lines(lines: list[tuple[str, str]]) -> None:
 
     console = Console(highlight=False)
     for head, rest in lines:
-        style = COLOURS.get(head.rstrip(":"), "bold")
+        style = COLOURS.get(head.partition(" (")[0].rstrip(":"), "bold")
         console.print(Text.assemble((head, style), " " if head else "  ", rest), soft_wrap=True)
 
 

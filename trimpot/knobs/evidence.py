@@ -28,7 +28,7 @@ Results = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
 @dataclass(frozen=True)
-class Tested:
+class ClaimTest:
     """A claim as it was tested: its words then, the effect, and what follows.
 
     ``effect`` is the mean over seeds of ``quantity`` with its interval; ``p_value`` is two-sided for effect = 0,
@@ -55,8 +55,9 @@ class Control:
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under what the study ran: scale and data in words, budget, settings, machine, commit."""
+    """Under what the study ran: model, scale and data in words, budget, settings, machine, commit."""
 
+    model: str
     scale: str
     budget: str
     settings: Mapping[str, Any]
@@ -77,7 +78,7 @@ class Evidence:
     arms: Mapping[str, Mapping[str, float]]
     results: Results
     failed: tuple[str, ...]
-    tested: Mapping[str, Tested]
+    tested: Mapping[str, ClaimTest]
     control: Control | None
     conditions: Conditions
 
@@ -106,7 +107,7 @@ def read_evidence(path: Path) -> Evidence:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         stated = content.pop("content_hash")
-    except (OSError, ValueError, AttributeError, KeyError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
         raise UsageError(str(path), "cannot be read as evidence", mend) from error
     if content_hash(content) != stated:
         raise UsageError(str(path), "was changed after it was written (its content hash differs)", mend)
@@ -118,7 +119,7 @@ def read_evidence(path: Path) -> Evidence:
 
 def _evidence(content: dict[str, Any]) -> Evidence:
     tested = {
-        claim: Tested(**{**values, "effect": Estimate(**values["effect"])})
+        claim: ClaimTest(**{**values, "effect": Estimate(**values["effect"])})
         for claim, values in content.pop("tested").items()
     }
     control, conditions = content.pop("control"), content.pop("conditions")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trimpot.knobs.evidence import SHIPPED, Evidence, Tested, evidence_of
+from trimpot.knobs.evidence import SHIPPED, ClaimTest, Evidence, evidence_of
 from trimpot.knobs.library import Library
 from trimpot.knobs.schema import Claim
 
@@ -20,7 +20,7 @@ class Status:
     claim: Claim
     word: str
     whose: str | None = None
-    tested: Tested | None = None
+    tested: ClaimTest | None = None
     evidence: Evidence | None = None
 
 

@@ -3,55 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trimpot.core.errors import UsageError, nearest
 from trimpot.core.hashing import bytes_hash
-from trimpot.studies.measures import Difference, Measure
+from trimpot.studies.measures import Arms, Difference, Measure
 
+Values = Mapping[str, float]
 Settings = Mapping[str, Any]
-Metrics = Mapping[str, float]
 Prepare = Callable[[Settings, int, Path], None]
-Run = Callable[["Arm", Settings, int, Path], Metrics]
+Run = Callable[[Values, Settings, int, Path], Mapping[str, float]]
+
 PACKAGE = Path(__file__).parent.parent
-# What a run's numbers can depend on; a change in any of these files makes the plan another plan.
 CODE = ("core", "data", "models", "objectives", "rollout", "training", "studies")
+"""Packages that a run's numbers can depend on: a change in them makes the plan another plan."""
 
-
-@dataclass(frozen=True)
-class Arm:
-    """One setting of the knobs under study. ``values`` are numbers, by the knob's name."""
-
-    name: str
-    values: Mapping[str, float]
+RULE = (
+    "One number per seed and test; the mean over seeds with a 95% t interval. A claim is confirmed when Holm's adjusted"
+    " p is at most 0.05 and the mean has the claim's sign, refuted when it has the other sign, else inconclusive. When"
+    " the 99% interval of the control excludes 0, every verdict is inconclusive."
+)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much of the study is run: its arms, how many seeds, and the settings every arm shares."""
+    """How much of a study is run: its arms (name -> knob values), seeds, and the settings every arm shares."""
 
-    arms: tuple[Arm, ...]
+    arms: Arms
     seeds: int
     settings: Settings
 
 
 @dataclass(frozen=True)
+class Chart:
+    """What is drawn of a study: a metric against a knob, one line for each value of the knob ``group``.
+
+    Both axes are logarithmic. Only arms whose other knobs are as ``where`` says are drawn.
+    """
+
+    metric: str
+    knob: str
+    group: str
+    where: Values
+    metric_title: str
+    knob_title: str
+    group_title: str
+
+
+@dataclass(frozen=True)
 class Study:
-    """A question with its arms and its decision rule.
+    """A question with its arms and its decision rule (RULE).
 
     ``tests`` name -> the quantity measured once per seed over the arms; ``claims`` claim id -> the test that decides
-    it. The rule: the mean over seeds with a 95% t interval. A claim is confirmed when Holm's adjusted p is at most
-    0.05 and the mean has the claim's sign, refuted when it has the other sign, inconclusive otherwise. ``control`` is
-    a difference of two arms that is truly 0: when its 99% interval excludes 0, every verdict is inconclusive.
+    it. ``control`` is a difference of two arms that is truly 0. Seeds count up from ``first_seed``: seeds on which the
+    settings were chosen are left out, as they would favour the claim.
+
+    ``model`` and ``scale`` say on what: a verdict holds there.
 
     ``prepare(settings, seed, folder)`` leaves in the folder what all arms of a seed share, so that arms are compared
-    on the same base model and data; ``run(arm, settings, seed, folder)`` gives one arm's metrics. Both are functions
-    of a module: they run in processes of their own.
+    on the same base model and data; ``run(values, settings, seed, folder)`` gives one arm's metrics, a function of
+    its arguments alone. Both are functions of a module: they run in processes of their own.
     """
 
     id: str
     question: str
+    model: str
     scale: str
     tests: Mapping[str, Measure]
     claims: Mapping[str, str]
@@ -59,7 +77,18 @@ class Study:
     prepare: Prepare
     run: Run
     control: Difference | None = None
-    chart: Mapping[str, str] = field(default_factory=dict)
+    chart: Chart | None = None
+    first_seed: int = 0
+
+    def budget(self, name: str) -> Budget:
+        """The budget of that name.
+
+        Raises:
+            UsageError: there is none; names the nearest.
+        """
+        if name not in self.budgets:
+            raise UsageError(f"budget {name!r}", f"is not one of {self.id}", nearest(name, self.budgets))
+        return self.budgets[name]
 
     def tests_of(self, budget: Budget) -> dict[str, Measure]:
         """The tests whose arms the budget runs."""
@@ -67,10 +96,11 @@ class Study:
 
     def plan(self, budget: str, seeds: int, statements: Mapping[str, str]) -> dict[str, Any]:
         """All that the verdicts follow from, JSON-able: the words of the claims, arms, seeds, rule, and the code."""
-        chosen = self.budgets[budget]
+        chosen = self.budget(budget)
         tests = self.tests_of(chosen)
         return {
             "question": self.question,
+            "model": self.model,
             "scale": self.scale,
             "budget": budget,
             "claims": {
@@ -79,10 +109,10 @@ class Study:
                 if test in tests
             },
             "tests": {name: test.describe() for name, test in tests.items()},
-            "control": self.control and self.control.describe(),
-            "rule": (Study.__doc__ or "").split("The rule: ")[1].split("\n\n")[0],
-            "arms": {arm.name: dict(arm.values) for arm in chosen.arms},
-            "seeds": list(range(seeds)),
+            "control": None if self.control is None else self.control.describe(),
+            "rule": RULE,
+            "arms": {name: dict(values) for name, values in chosen.arms.items()},
+            "seeds": [self.first_seed + number for number in range(seeds)],
             "settings": dict(chosen.settings),
             "code": code_hash(),
         }
@@ -91,11 +121,4 @@ class Study:
 def code_hash(package: Path = PACKAGE) -> str:
     """A hash of the source of everything a run's numbers can depend on."""
     files = sorted(file for part in CODE for file in (package / part).rglob("*.py"))
-    return bytes_hash(
-        chunk for file in files for chunk in (str(file.relative_to(package)).encode(), file.read_bytes())
-    )
-
-
-def as_plain(value: Any) -> dict[str, Any]:
-    """A dataclass as JSON-able data with the name of its class."""
-    return {"kind": type(value).__name__, **asdict(value)}
+    return bytes_hash(part for file in files for part in (str(file.relative_to(package)).encode(), file.read_bytes()))

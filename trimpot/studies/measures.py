@@ -1,0 +1,127 @@
+"""Quantities a study tests: one number per seed over the arms of that seed, so that seeds pair the arms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+Arms = Mapping[str, Mapping[str, float]]
+"""Arm -> knob -> value."""
+Metrics = Mapping[str, Mapping[str, float]]
+"""Arm -> metric -> value, of one seed."""
+
+
+def select(arms: Arms, where: Mapping[str, float]) -> list[str]:
+    """Names of the arms whose knobs have the values of ``where``."""
+    return [name for name, values in arms.items() if all(values.get(knob) == v for knob, v in where.items())]
+
+
+def has(metrics: Metrics, names: Iterable[str], metric: str) -> bool:
+    """True when every arm has a value of the metric."""
+    return all(metric in metrics.get(name, {}) for name in names)
+
+
+class Measure(Protocol):
+    """One number per seed. ``words`` says what it is, with its unit."""
+
+    @property
+    def words(self) -> str: ...
+
+    def applies(self, arms: Arms) -> bool:
+        """True when the arms are those it needs."""
+
+    def value(self, arms: Arms, metrics: Metrics) -> float | None:
+        """The number. None: an arm has no such metric, or the number is not defined."""
+
+    def describe(self) -> dict[str, Any]:
+        """All of it, JSON-able, for the plan."""
+
+
+@dataclass(frozen=True)
+class Slope:
+    """The least-squares slope of a metric (its logarithm if ``log``) on the natural logarithm of a knob.
+
+    slope = Σ (x − x̄)(y − ȳ) / Σ (x − x̄)², x = ln knob, over the arms whose other knobs are as ``where`` says.
+    Example: y = 3, 2, 1 at knob 1, e, e²: slope −1.
+
+    Edge cases: a metric that is not positive has no logarithm: None.
+    """
+
+    metric: str
+    knob: str
+    words: str
+    log: bool = False
+    where: Mapping[str, float] = field(default_factory=dict)
+
+    def applies(self, arms: Arms) -> bool:
+        return len({arms[name][self.knob] for name in select(arms, self.where)}) > 1
+
+    def value(self, arms: Arms, metrics: Metrics) -> float | None:
+        names = select(arms, self.where)
+        if not has(metrics, names, self.metric):
+            return None
+        y = [metrics[name][self.metric] for name in names]
+        if self.log:
+            if min(y) <= 0:
+                return None
+            y = [math.log(value) for value in y]
+        x = [math.log(arms[name][self.knob]) for name in names]
+        centre_x, centre_y = math.fsum(x) / len(x), math.fsum(y) / len(y)
+        cross = math.fsum((a - centre_x) * (b - centre_y) for a, b in zip(x, y, strict=True))
+        return cross / math.fsum((a - centre_x) ** 2 for a in x)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "slope", **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Level:
+    """The mean of a metric over the arms whose knobs are as ``where`` says."""
+
+    metric: str
+    words: str
+    where: Mapping[str, float] = field(default_factory=dict)
+
+    def applies(self, arms: Arms) -> bool:
+        return bool(select(arms, self.where))
+
+    def value(self, arms: Arms, metrics: Metrics) -> float | None:
+        names = select(arms, self.where)
+        if not has(metrics, names, self.metric):
+            return None
+        return math.fsum(metrics[name][self.metric] for name in names) / len(names)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "level", **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric (its logarithm if ``log``) of one arm minus that of another.
+
+    Edge cases: a metric that is not positive has no logarithm: None.
+    """
+
+    metric: str
+    first: str
+    second: str
+    words: str
+    log: bool = False
+
+    def applies(self, arms: Arms) -> bool:
+        return self.first in arms and self.second in arms
+
+    def value(self, arms: Arms, metrics: Metrics) -> float | None:
+        if not has(metrics, (self.first, self.second), self.metric):
+            return None
+        pair = [metrics[self.first][self.metric], metrics[self.second][self.metric]]
+        if self.log:
+            if min(pair) <= 0:
+                return None
+            pair = [math.log(value) for value in pair]
+        return pair[0] - pair[1]
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "difference", **asdict(self)}
