@@ -87,7 +87,10 @@ def _claim_line(statuses: Sequence[Status]) -> Line:
     if first.tested is None:
         return (f"{first.word}:", text)
     text += f" {estimate_text(first.tested.effect)}"
-    if first.word == "inconclusive" and first.tested.smallest_effect is not None:
+    if first.word == "inconclusive" and first.tested.effect.excludes(0.0) and first.tested.p_value is not None:
+        # Alone it would count; among the study's tests it does not.
+        text += f"; Holm p {first.tested.p_value:.2g}".replace("p 0.", "p .")
+    elif first.word == "inconclusive" and first.tested.smallest_effect is not None:
         text += f"; sees {first.tested.smallest_effect:.2g}"
     head = f"{first.word}:"
     if first.whose == "yours":

@@ -14,6 +14,9 @@ from trimpot.studies.measures import select
 from trimpot.studies.study import Chart
 
 WIDTH, HEIGHT = 460, 300
+BESIDE = 1.1
+"""Factor on the knob by which each group is drawn to the right of the one before, so that intervals do not hide."""
+
 COLOURS = ["#3f80cc", "#cf4a3c", "#6a9a3b", "#8a63b8"]
 
 
@@ -24,9 +27,12 @@ def draw(evidence: Evidence, chart: Chart, path: Path) -> Path:
     geometric mean. A value that is not positive cannot be drawn.
     """
     seeds, means = [], []
-    for arm in select(evidence.arms, chart.where):
+    arms = select(evidence.arms, chart.where)
+    groups = sorted({evidence.arms[arm][chart.group] for arm in arms})
+    for arm in arms:
         knobs = evidence.arms[arm]
-        place = {"x": knobs[chart.knob], "group": f"{knobs[chart.group]:g}"}
+        beside = BESIDE ** groups.index(knobs[chart.group])
+        place = {"x": knobs[chart.knob] * beside, "group": f"{knobs[chart.group]:g}"}
         values = [by[chart.metric] for by in evidence.results[arm].values() if by[chart.metric] > 0]
         seeds += [{**place, "y": value} for value in values]
         found = mean_interval([math.log(value) for value in values])
@@ -37,7 +43,7 @@ def draw(evidence: Evidence, chart: Chart, path: Path) -> Path:
 
 
 def _layers(seeds: list[dict[str, Any]], means: list[dict[str, Any]], evidence: Evidence, chart: Chart) -> Any:
-    ticks = sorted({row["x"] for row in means})
+    ticks = sorted({values[chart.knob] for values in evidence.arms.values()})
     x = alt.X("x:Q", title=chart.knob_title, scale=alt.Scale(type="log", nice=False, padding=16))
     x = x.axis(values=ticks, format="~g", grid=False)
     y = alt.Y("y:Q", title=chart.metric_title, scale=alt.Scale(type="log", nice=False, padding=10)).axis(
