@@ -23,7 +23,7 @@ def take(run: Path, picture: Path) -> None:
         window = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
         page = window.new_page(viewport={"width": 1200, "height": 1500}, color_scheme="light")
         page.goto((run / "report.html").resolve().as_uri())
-        page.wait_for_function("document.querySelectorAll('.marks').length >= 2")
+        page.locator(".marks").first.wait_for()
         page.screenshot(path=picture)
         window.close()
 

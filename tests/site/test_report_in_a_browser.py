@@ -51,7 +51,7 @@ def test_report_draws_its_charts_offline_and_runs_nothing_of_the_models(tmp_path
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.goto(report.as_uri())
-        page.wait_for_function("document.querySelectorAll('.marks').length >= 3")
+        page.locator(".marks").nth(2).wait_for()
         title, text = page.title(), page.inner_text("body")
         width = page.evaluate("document.documentElement.scrollWidth")
         window.close()

@@ -105,7 +105,7 @@ def _print_result(run: RunFolder, report: Path, as_json: bool) -> None:
     table = Table("stage", "steps", "seconds", "tokens/s", "accuracy [95% interval]", "against base", "alarms")
     for stage in summary.stages:
         table.add_row(*_cells(stage))
-    Console().print(table)
+    _output().print(table)
     print(f"report: {report}")
 
 
@@ -135,8 +135,14 @@ def dry_run_command(recipes: Sequence[tuple[str, Recipe]], as_json: bool) -> Non
         for stage in stages:
             table.add_row(*stage.cells())
         total = sum(stage.seconds for stage in stages)
-        Console(file=sys.stdout).print(table)
+        _output().print(table)
         print(f"in all about {minutes(total)}; peak memory about {max(s.memory_bytes for s in stages) / 1e9:.1f} GB")
+
+
+def _output() -> Console:
+    """Standard output: as wide as its terminal, 120 columns in a pipe."""
+    console = Console(file=sys.stdout)
+    return console if console.is_terminal else Console(file=sys.stdout, width=120)
 
 
 def minutes(seconds: float) -> str:
