@@ -78,8 +78,7 @@ def test_lora_reference_is_the_adapters_switched_off_and_export_merges(tmp_path:
 
 def test_reward_model_starts_at_zero_and_loads_as_a_plain_classifier(tmp_path: Path) -> None:
     policy = tiny()
-    export(policy, tmp_path / "policy")
-    judge = reward.from_policy(str(tmp_path / "policy"), policy)
+    judge = reward.from_policy(policy)
     assert torch.equal(judge.rewards(BATCH), torch.zeros(2))
     torch.nn.init.normal_(judge.model.score.weight)
     export(judge, tmp_path / "judge")
@@ -98,6 +97,10 @@ def test_unusable_models_are_named(tmp_path: Path) -> None:
     for name in (str(tmp_path / "nowhere"), "someone/unknown-model", "tiny-9m", "missing.gguf"):
         with pytest.raises(UsageError):
             load(name)
+    with pytest.raises(UsageError, match="device"):
+        load("tiny-0.1m", device="cuda:99")
+    with pytest.raises(UsageError, match="dtype"):
+        load("tiny-0.1m", dtype="float99")
     with pytest.raises(UsageError, match="layers"):
         choose_trainable(tiny(), TrainableSettings("last_k", last_layers=3))
 
@@ -128,8 +131,7 @@ def test_a_changed_embedded_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp
 @pytest.mark.parametrize("trainable", ["all", "lora", "last_k"])
 def test_reward_model_trains_its_head_with_every_trainable_set_and_exports(tmp_path: Path, trainable: str) -> None:
     policy = tiny()
-    export(policy, tmp_path / "policy")
-    judge = reward.from_policy(str(tmp_path / "policy"), policy)
+    judge = reward.from_policy(policy)
     choose_trainable(judge, TrainableSettings(trainable, lora_rank=2, last_layers=1))
     optimizer = torch.optim.AdamW(judge.trainable().values(), lr=1e-2)
     for _ in range(5):

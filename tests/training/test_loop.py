@@ -14,7 +14,6 @@ from trimpot.data.prepare import tokenise
 from trimpot.data.template import ChatTemplate
 from trimpot.models import reward
 from trimpot.models.adapters import TrainableSettings, choose_trainable
-from trimpot.models.export import export
 from trimpot.models.policy import Policy
 from trimpot.models.tiny import tiny
 from trimpot.objectives import OBJECTIVES
@@ -82,10 +81,9 @@ def test_cached_reference_gives_each_row_its_own_logprobs() -> None:
             assert torch.allclose(cached(batch), plain(batch), atol=1e-6)
 
 
-def test_reward_model_starts_at_ln_2(tmp_path) -> None:
+def test_reward_model_starts_at_ln_2() -> None:
     policy = tiny("0.1m")
-    export(policy, tmp_path / "model")
-    judge = reward.from_policy(str(tmp_path / "model"), policy)
+    judge = reward.from_policy(policy)
     choose_trainable(judge, TrainableSettings())
     one = plan("bradley_terry", DatasetSource(samples(policy, PAIRS), 4, 0), steps=15)
     steps = list(train(TrainState.new(judge, one.optimizer), one))

@@ -80,9 +80,6 @@ def main() -> None:
     except UsageError as error:
         print(f"trimpot: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("trimpot: stopped; go on with --resume and the run's folder", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

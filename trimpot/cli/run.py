@@ -83,8 +83,12 @@ def run_command(
     keep_freed_memory()
     target = resume or output or Path("runs") / f"{name}-{now()[:19].replace(':', '').replace('T', '-')}"
     printer = Printer()
-    with printer.bars:
-        run = run_recipe(recipe, target, resume=resume is not None, listener=printer)
+    try:
+        with printer.bars:
+            run = run_recipe(recipe, target, resume=resume is not None, listener=printer)
+    except KeyboardInterrupt:
+        print(f"trimpot: stopped. Go on with: trimpot run {target}/recipe.yaml --resume {target}", file=sys.stderr)
+        raise typer.Exit(130) from None
     path = write_report(run)
     _print_result(run, path, as_json)
     if strict and printer.alarms:

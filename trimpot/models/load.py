@@ -28,12 +28,13 @@ def load(name: str, device: str = "auto", dtype: str = "auto", seed: int = 0) ->
         seed: initial weights of a tiny model.
 
     Raises:
-        UsageError: no such model, a folder without weights or tokenizer, an unknown dtype.
+        UsageError: no such model, a folder without weights or tokenizer, an unknown dtype or device.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    check_device(device)
     if dtype != "auto" and dtype not in DTYPES:
         raise UsageError("dtype", f"{dtype!r} is unknown", f"Use auto or one of {', '.join(DTYPES)}.")
     if name.startswith("tiny-"):
@@ -52,6 +53,17 @@ def load(name: str, device: str = "auto", dtype: str = "auto", seed: int = 0) ->
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return Policy(model.to(device), tokenizer, name)
+
+
+def check_device(device: str) -> None:
+    """Raises UsageError for a device that torch does not know or that is not there."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(
+            "device", f"{device!r} cannot be used ({reason})", "Use auto, cpu, or a CUDA device."
+        ) from error
 
 
 def folder_of(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,14 +50,12 @@ class RewardModel:
         return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
 
 
-def from_policy(folder: str, policy: Policy) -> RewardModel:
-    """A reward model on the trunk of a saved policy; the head starts at zero, so every reward is 0 and the loss ln 2.
-
-    ``folder`` is the policy's plain transformers folder.
-    """
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=1, dtype=policy.model.dtype, pad_token_id=policy.tokenizer.pad_token_id
-    )
+def from_policy(policy: Policy) -> RewardModel:
+    """A reward model on a copy of the policy's trunk; its head starts at zero, so all rewards are 0, the loss ln 2."""
+    config = copy.deepcopy(policy.model.config)
+    config.num_labels, config.pad_token_id = 1, policy.tokenizer.pad_token_id
+    model = AutoModelForSequenceClassification.from_config(config, dtype=policy.model.dtype)
+    model.base_model.load_state_dict(policy.model.base_model.state_dict())
     model.to(policy.device)
     torch.nn.init.zeros_(model.score.weight)
     return RewardModel(model, policy.tokenizer, policy.name)

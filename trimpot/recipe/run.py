@@ -61,7 +61,7 @@ def run_recipe(recipe: Recipe, output: Path, resume: bool = False, listener: Lis
     context = Context(recipe, run, policy, template, items, rows, hearer)
     for index, stage in enumerate(stages):
         if index >= finished:
-            _run_stage(context, stage, index, _model_before(output, stages[:index], recipe))
+            _run_stage(context, stage, index)
     return run
 
 
@@ -88,13 +88,13 @@ def _model_before(output: Path, stages: tuple[Stage, ...], recipe: Recipe) -> st
     return recipe.model
 
 
-def _run_stage(context: Context, stage: Stage, index: int, base: str) -> None:
+def _run_stage(context: Context, stage: Stage, index: int) -> None:
     folder = context.run.stage(stage.name)
     record: dict[str, Any] = {"kind": stage.kind, "index": index, "settings": stage.values(), "started": now()}
     folder.write_record({**record, "status": "running"})
     began = time.perf_counter()
     try:
-        record.update(_work(context, stage, folder, base))
+        record.update(_work(context, stage, folder))
     except BaseException as error:
         folder.write_record({**record, "status": "failed", "notes": f"{type(error).__name__}: {error}"})
         raise
@@ -105,7 +105,7 @@ def _run_stage(context: Context, stage: Stage, index: int, base: str) -> None:
     shutil.rmtree(folder.checkpoints_folder, ignore_errors=True)
 
 
-def _work(context: Context, stage: Stage, folder: StageFolder, base: str) -> dict[str, Any]:
+def _work(context: Context, stage: Stage, folder: StageFolder) -> dict[str, Any]:
     evaluation = context.recipe.evaluate
     if stage.kind == "data":
         return _make_pairs(context, stage, folder)
@@ -117,7 +117,7 @@ def _work(context: Context, stage: Stage, folder: StageFolder, base: str) -> dic
         else:
             settings = evaluation
         return {"notes": evaluate_stage(context, folder, rows, settings)}
-    counts = train_stage(context, stage, folder, base)
+    counts = train_stage(context, stage, folder)
     if evaluation is not None and stage.kind in TRAINS_POLICY:
         counts["notes"] = evaluate_stage(context, folder, context.evaluation_rows, evaluation)
     return counts

@@ -10,7 +10,6 @@ from trimpot.detectors.watch import Watcher
 from trimpot.models import reward
 from trimpot.models.adapters import TrainableSettings, choose_trainable
 from trimpot.models.export import export
-from trimpot.models.load import folder_of
 from trimpot.models.reward import RewardModel
 from trimpot.recipe.context import Context
 from trimpot.recipe.evaluate_stage import judge_stage
@@ -25,13 +24,10 @@ from trimpot.training.settings import LoopSettings, OptimizerSettings
 from trimpot.training.streams import reference_of
 
 
-def train_stage(context: Context, stage: Stage, folder: StageFolder, base: str) -> dict[str, Any]:
-    """Trains a stage from its newest checkpoint (or from the start) and exports its model.
-
-    ``base`` is the folder (or name) the policy was loaded from. Returns the counts for the stage's record.
-    """
+def train_stage(context: Context, stage: Stage, folder: StageFolder) -> dict[str, Any]:
+    """Trains a stage from its newest checkpoint or the start, exports its model, returns counts for its record."""
     loop = stage.get(LoopSettings)
-    trainee = reward.from_policy(folder_of(base), context.policy) if stage.kind == "reward" else context.policy
+    trainee = reward.from_policy(context.policy) if stage.kind == "reward" else context.policy
     choose_trainable(trainee, stage.get(TrainableSettings))
     plan, counts = _plan(context, stage)
     state = TrainState.new(trainee, stage.get(OptimizerSettings))
