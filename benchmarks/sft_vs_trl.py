@@ -29,7 +29,10 @@ PEERS = ("trl", "trl without checkpointing", "trimpot")
 
 
 def build_rows(steps: int) -> list[dict[str, list[int]]]:
-    """Questions about Python, answered by its own documentation (pydoc_data): 60 to 512 tokens a row."""
+    """Python's own documentation (pydoc_data): the first half of a passage is the prompt, the second the completion.
+
+    60 to 512 tokens a row, about half of them supervised, as in question answering over a given text.
+    """
     from pydoc_data.topics import topics
 
     from transformers import AutoTokenizer
@@ -41,8 +44,10 @@ def build_rows(steps: int) -> list[dict[str, list[int]]]:
     template = ChatTemplate(AutoTokenizer.from_pretrained(embedded_folder()))
     rows = []
     for number, (name, text) in enumerate(sorted(topics.items())):
-        answer = " ".join(text.split())[: 200 + 211 * (number % 9)]
-        row = ChatRow((Message("user", f"Explain Python's {name}."), Message("assistant", answer)))
+        words = " ".join(text.split())[: 200 + 211 * (number % 9)].split()
+        half = len(words) // 2
+        prompt = f"Continue this text on Python's {name}: {' '.join(words[:half])}"
+        row = ChatRow((Message("user", prompt), Message("assistant", " ".join(words[half:]))))
         (branch,) = template.chat(row, MAX_LENGTH).sample.branches
         rows.append({"input_ids": list(branch.ids), "completion_mask": [int(flag) for flag in branch.supervised]})
     # Every completion as one suffix, as TRL's completion mask has it; and as many rows as the steps want.
@@ -117,7 +122,7 @@ def run_trimpot(rows: list[dict[str, list[int]]], steps: int) -> dict[str, Any]:
     choose_trainable(policy, TrainableSettings())
     optimizer = OptimizerSettings(learning_rate=LEARNING_RATE, warmup=0.0)
     # Small micro-batches hold few activations; the gradient is the same however a step is cut.
-    plan = Plan(OBJECTIVES["sft"](), InOrder(), LoopSettings(steps=steps, micro_batch_tokens=256), optimizer)
+    plan = Plan(OBJECTIVES["sft"](), InOrder(), LoopSettings(steps=steps, micro_batch_tokens=448), optimizer)
     marks, losses = [], []
     for step in train(TrainState.new(policy, optimizer), plan):
         marks.append(time.perf_counter())

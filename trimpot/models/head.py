@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK = 512
-"""Targets whose logits exist at one time: 100 MB at 49,152 words in fp32."""
+CHUNK = 256
+"""Targets whose logits exist at one time: 50 MB at 49,152 words in fp32."""
 KEEP_BYTES = 512 * 2**20
 """Probabilities are kept for the backward pass up to this size; beyond it they are computed again."""
 
@@ -39,13 +39,16 @@ class _TargetScores(torch.autograd.Function):
             entropy[part] = -torch.linalg.vecdot(probabilities_CV, logprobs_CV.clamp_min(-1e4))
             if keep:
                 kept.append(probabilities_CV)
-        ctx.save_for_backward(hidden_NH, weight_VH, bias_V, target_N, *kept)
+        ctx.save_for_backward(hidden_NH, weight_VH, bias_V, target_N)
+        # Not saved with the others: the backward pass overwrites them, and a second one computes them again.
+        ctx.kept = kept
         ctx.mark_non_differentiable(entropy, correct)
         return logprob, entropy, correct
 
     @staticmethod
     def backward(ctx: Any, grad_N: Tensor, *_: Any) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
-        hidden_NH, weight_VH, bias_V, target_N, *kept = ctx.saved_tensors
+        hidden_NH, weight_VH, bias_V, target_N = ctx.saved_tensors
+        kept, ctx.kept = ctx.kept, []
         need_hidden, need_weight, need_bias, _ = ctx.needs_input_grad
         grad_hidden = torch.empty_like(hidden_NH) if need_hidden else None
         grad_weight = torch.zeros_like(weight_VH) if need_weight else None
@@ -53,7 +56,7 @@ class _TargetScores(torch.autograd.Function):
         for number, low in enumerate(range(0, len(target_N), CHUNK)):
             part = slice(low, low + CHUNK)
             if kept:
-                grad_CV = kept[number] * -grad_N[part, None]
+                grad_CV, kept[number] = kept[number].mul_(-grad_N[part, None]), None
             else:
                 grad_CV = _log_softmax(hidden_NH[part], weight_VH, bias_V).exp_().mul_(-grad_N[part, None])
             grad_CV.scatter_add_(1, target_N[part, None], grad_N[part, None])
