@@ -75,6 +75,8 @@ def run_trl(rows: list[dict[str, list[int]]], steps: int, checkpointing: bool) -
             per_device_train_batch_size=BATCH,
             learning_rate=LEARNING_RATE,
             max_length=MAX_LENGTH,
+            # Rows that are tokenised already do not switch it on by themselves.
+            completion_only_loss=True,
             gradient_checkpointing=checkpointing,
             train_sampling_strategy="sequential",
             bf16=False,

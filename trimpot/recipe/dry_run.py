@@ -32,6 +32,10 @@ BYTES_PER_HIDDEN = 76
 (norms, projections, attention, and an MLP 8/3 as wide). An estimate: ours."""
 
 
+PROCESS_BYTES = 0.45e9
+"""Python with torch and transformers loaded, measured."""
+
+
 @dataclass(frozen=True)
 class StageEstimate:
     """What a stage would take. ``rows`` is None where an earlier stage writes them; bytes and seconds are estimates."""
@@ -149,7 +153,7 @@ def _memory(stage: Stage, policy: Policy, parameters: int, tokens: int) -> float
         states += parameters * size
     if stage.kind == "reward":
         states += parameters * size
-    return states + tokens * layers * hidden * BYTES_PER_HIDDEN
+    return PROCESS_BYTES + states + tokens * layers * hidden * BYTES_PER_HIDDEN
 
 
 def _generation(
@@ -162,7 +166,7 @@ def _generation(
     prefill, decode = prompts * prompt, completions * longest * COMPLETION_SHARE
     tokens = int(prefill + decode)
     seconds = 2 * parameters * (prefill / TRAIN_EFFICIENCY + decode / DECODE_EFFICIENCY) / rate
-    memory = parameters * policy.model.dtype.itemsize * 1.3
+    memory = PROCESS_BYTES + parameters * policy.model.dtype.itemsize * 1.3
     return StageEstimate(name, kind, completions, 1, tokens, tokens, memory, seconds)
 
 
