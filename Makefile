@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all lint setup bench parity clean
+.PHONY: demo test test-all lint setup bench clean
 
 demo: $(STAMP)
 	$(BIN)/trimpot demo

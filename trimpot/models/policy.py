@@ -40,7 +40,6 @@ class Policy:
     tokenizer: Any
     name: str
     adapters: Any = None
-    step: int = 0
     _trunk_window: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:

@@ -26,7 +26,6 @@ class RewardModel:
     tokenizer: Any
     name: str
     adapters: Any = None
-    step: int = 0
 
     def __post_init__(self) -> None:
         self.model.set_attn_implementation(register())

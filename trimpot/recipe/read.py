@@ -13,6 +13,7 @@ import yaml
 from trimpot.core.errors import UsageError, nearest
 from trimpot.evaluation.run import EvaluationSettings
 from trimpot.recipe.schema import Stage, build_stage, convert
+from trimpot.store.run_folder import stage_names
 
 TOP = {"model": str, "seed": int, "device": str, "dtype": str}
 KEYS = (*TOP, "evaluate", "stages")
@@ -62,19 +63,18 @@ def build_recipe(tree: Any, where: str, overrides: Sequence[str] = ()) -> Recipe
     top = {key: convert(kind, tree[key], f"{where}: {key}") for key, kind in TOP.items() if key in tree}
     if not isinstance(tree.get("stages"), list) or not tree["stages"]:
         raise UsageError(f"{where}: stages", "is missing or empty", "List at least one stage, such as '- sft: {...}'.")
-    counts: dict[str, int] = {}
-    stages = []
+    entries: list[tuple[str, Any]] = []
     for number, entry in enumerate(tree["stages"]):
         if not isinstance(entry, dict) or len(entry) != 1:
             raise UsageError(
                 f"{where}: stages[{number}]", "is not one stage with its settings", "Write '- sft: {...}'."
             )
         ((kind, given),) = entry.items()
-        counts[kind] = counts.get(kind, 0) + 1
-        name = kind if counts[kind] == 1 else f"{kind}-{counts[kind]}"
         if given is not None and not isinstance(given, Mapping):
             raise UsageError(f"{where}: {kind}", f"{given!r} is not a mapping", f"Write '- {kind}: {{steps: 40}}'.")
-        stages.append(build_stage(kind, name, given or {}))
+        entries.append((kind, given or {}))
+    names = stage_names([kind for kind, _ in entries])
+    stages = [build_stage(kind, name, given) for (kind, given), name in zip(entries, names, strict=True)]
     evaluation = None
     if tree.get("evaluate") is not None:
         evaluation = build_stage("evaluate", "evaluate", tree["evaluate"]).get(EvaluationSettings)

@@ -60,11 +60,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a recipe, checked. ``name`` is its folder; ``given`` are the keys as the user wrote them."""
+    """One stage of a recipe, checked. ``name`` is its folder."""
 
     kind: str
     name: str
-    given: Mapping[str, Any]
     settings: Mapping[type, Any]
     objective: Any = None
 
@@ -106,7 +105,7 @@ def build_stage(kind: str, name: str, given: Mapping[str, Any]) -> Stage:
             raise UsageError(f"{name}.{key}", "is not a setting of this stage", nearest(key, [*known, *extra]))
     parts = {cls: _build(cls, {k: v for k, v in merged.items() if known[k] is cls}, name) for cls in classes}
     objective = parts.pop(objective_type) if objective_type else None
-    return Stage(kind, name, given, parts, objective)
+    return Stage(kind, name, parts, objective)
 
 
 def _objective_type(kind: str, objective: Any, name: str) -> type | None:
