@@ -8,7 +8,7 @@ from typing import Any
 
 from trimpot.core.stats import Estimate
 from trimpot.knobs.library import Library
-from trimpot.knobs.schema import Card, Source
+from trimpot.knobs.schema import Card
 from trimpot.knobs.status import Status
 
 LINES, WIDTH, MODES = 10, 100, 2
@@ -68,12 +68,6 @@ def estimate_text(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:+.2g}"
     return f"{estimate.value:+.2g} [{estimate.low:+.2g}, {estimate.high:+.2g}]"
-
-
-def source_text(source: Source) -> str:
-    """A source in one line."""
-    moved = f" -> {source.right_address}" if source.right_address else ""
-    return f"{source.title} · {source.address}{moved} · {source.verified}"
 
 
 def _where_tested(statuses: Sequence[Status]) -> str:
