@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all lint setup bench clean
+.PHONY: demo test test-all lint setup parity-objectives bench clean
 
 demo: $(STAMP)
 	$(BIN)/trimpot demo
@@ -20,6 +20,9 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+parity-objectives: $(STAMP)
+	$(BIN)/python -m pytest -q tests/objectives -k parity --parity-table
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/sft_vs_trl.py

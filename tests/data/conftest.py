@@ -12,6 +12,13 @@ CHATML = (
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+# SmolLM2's own, word for word.
+SMOLLM2 = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n"
+    "You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 LLAMA3 = (
     "{{ bos_token }}{% for message in messages %}"
     "{{ '<|start|>' + message['role'] + '<|end|>\n\n' + message['content'] | trim + '<|eot|>' }}{% endfor %}"
@@ -45,7 +52,7 @@ NO_END = (
 )
 TEMPLATES = {
     "chatml": CHATML, "llama3": LLAMA3, "thinking": THINKING, "opens_thinking": OPENS_THINKING,
-    "no_generation_prompt": NO_GENERATION_PROMPT, "no_end": NO_END, "none": None,
+    "no_generation_prompt": NO_GENERATION_PROMPT, "no_end": NO_END, "none": None, "smollm2": SMOLLM2,
 }  # fmt: skip
 SPECIAL = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|start|>", "<|end|>", "<|eot|>"]
 CORPUS = ["assistant\nHello there\n\nuser\n 12 + 7 = 19\n\n system: answer only. assistant: Yes\n"] * 20

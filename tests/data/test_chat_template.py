@@ -121,11 +121,16 @@ def test_prompt_ids_are_the_templates_own_generation_prompt(tokenizer_with):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_stop_ids_hold_the_token_every_answer_ends_with(tokenizer_with, name):
+def test_bug_03_end_of_sequence_is_learned(tokenizer_with, name):
     template = ChatTemplate(tokenizer_with(name, pad="</s>"))
-    branch = template.chat(ChatRow((USER, ANSWER)), 1000).sample.branches[0]
+    assert template.tokenizer.pad_token_id == template.tokenizer.eos_token_id
+    branch = template.chat(ChatRow(TURNS), 1000).sample.branches[0]
     assert branch.ids[-1] in template.stop_ids
     assert branch.supervised[-1]
+    targets = [token for token, flag in zip(branch.ids, branch.supervised, strict=True) if flag]
+    ends = [token for token, end in zip(targets, branch.streams["end_N"], strict=True) if end]
+    answers = sum(flag for flag, _ in spans(template, branch.ids, branch.supervised))
+    assert ends == [branch.ids[-1]] * answers
 
 
 def test_answer_that_would_merge_with_the_header_keeps_the_generated_prefix(tokenizer_with):
@@ -165,12 +170,62 @@ def test_truncation_cuts_on_the_right_and_counts(tokenizer_with):
     assert (cut.truncated_tokens, cut.sample.branches[0].ids) == (1, whole.ids[:-1])
 
 
-def test_row_left_without_supervised_tokens_is_refused(tokenizer_with):
+def test_bug_01_everything_masked(tokenizer_with):
     template = ChatTemplate(tokenizer_with("chatml"))
     prompt = template.prompt_ids([USER])
     with pytest.raises(UsageError, match=r"rows.jsonl:3: no supervised token .* Raise max_length to \d+"):
         template.chat(ChatRow((USER, ANSWER), origin=ORIGIN), len(prompt))
     assert template.chat(ChatRow((USER, ANSWER)), len(prompt) + 1).sample.targets == 1
+
+
+# The answer, the token it begins with, and what ends it.
+EDGES = {
+    "smollm2": ("19", "19<|im_end|>"),
+    "llama3": ("19", "19<|eot|>"),
+    "no_generation_prompt": (" 19", " 19 </s>"),
+    "none": (" 19", " 19</s>"),
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_bug_02_mask_boundary(tokenizer_with, name):
+    template = ChatTemplate(tokenizer_with(name))
+    first_answer, trained = EDGES[name]
+    branch = template.chat(ChatRow((SYSTEM, USER, ANSWER)), 1000).sample.branches[0]
+    targets = [place for place, flag in enumerate(branch.supervised) if flag]
+    assert targets == list(range(targets[0], len(branch.ids)))
+    assert first_answer.startswith(template.tokenizer.decode([branch.ids[targets[0]]]))
+    assert branch.ids[targets[-1]] == template.stop_ids[0]
+    assert template.tokenizer.decode(branch.ids[targets[0] :]) == trained
+    assert branch.ids[: targets[0]] == template.prompt_ids((SYSTEM, USER))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_bug_15_template_without_generation_markers(tokenizer_with, name):
+    tokenizer = tokenizer_with(name)
+    template = ChatTemplate(tokenizer)
+    assert "{% generation %}" not in template.renderer.template
+    stock = tokenizer.apply_chat_template(
+        [USER.as_dict(), ANSWER.as_dict()], chat_template=template.renderer.template,
+        return_assistant_tokens_mask=True, return_dict=True,
+    )  # fmt: skip
+    assert not any(stock["assistant_masks"])
+    assert template.chat(ChatRow((USER, ANSWER)), 1000).sample.targets > 0
+
+
+def test_mask_is_that_of_generation_markers_where_a_template_has_them(tokenizer_with):
+    marked = (
+        "{% for m in messages %}{{ '<|start|>' + m['role'] + '<|end|>' }}{% if m['role'] == 'assistant' %}"
+        "{% generation %}{{ m['content'] + '<|eot|>' }}{% endgeneration %}{% else %}{{ m['content'] + '<|eot|>' }}"
+        "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|start|>assistant<|end|>' }}{% endif %}"
+    )
+    tokenizer = tokenizer_with(marked)
+    stock = tokenizer.apply_chat_template(
+        [turn.as_dict() for turn in TURNS], return_assistant_tokens_mask=True, return_dict=True
+    )
+    branch = ChatTemplate(tokenizer).chat(ChatRow(TURNS), 1000).sample.branches[0]
+    assert list(branch.ids) == stock["input_ids"]
+    assert [int(flag) for flag in branch.supervised] == stock["assistant_masks"]
 
 
 def test_row_without_assistant_turn_is_refused(tokenizer_with):
@@ -221,7 +276,10 @@ def test_text_supervises_all_but_the_first_token(tokenizer_with):
     branch = template.text(TextRow("Hello there", weight=0.5), 1000).sample.branches[0]
     assert template.tokenizer.decode(branch.ids) == "Hello there</s>"
     assert branch.supervised == (False,) + (True,) * (len(branch.ids) - 1)
-    assert branch.streams == {"weight_N": (0.5,) * (len(branch.ids) - 1)}
+    targets = len(branch.ids) - 1
+    assert branch.streams == {
+        "weight_N": (0.5,) * targets, "answer_N": (1.0,) * targets, "end_N": (0.0,) * (targets - 1) + (1.0,),
+    }  # fmt: skip
     with pytest.raises(UsageError, match="no supervised token"):
         template.text(TextRow("Hello there"), 1)
 
@@ -252,7 +310,7 @@ def test_bad_templates_say_what_is_wrong(tokenizer_with):
         ChatTemplate(tokenizer_with("none", eos=None)).prompt_ids([USER])
 
 
-def test_hash_is_that_of_the_template_and_its_ends(tokenizer_with):
+def test_bug_08_template_hash(tokenizer_with):
     assert ChatTemplate(tokenizer_with("chatml")).hash == ChatTemplate(tokenizer_with("chatml", adds_bos=True)).hash
     others = {ChatTemplate(tokenizer_with(name)).hash for name in ALL}
     others.add(ChatTemplate(tokenizer_with("chatml", eos="<|im_end|>")).hash)

@@ -156,10 +156,6 @@ BAD = {
     ),
     "content is no string": ({"messages": [{"role": "user", "content": [1]}]}, r"is list, not a string"),
     "messages is no list": ({"messages": "hello"}, r"messages is not a list of messages"),
-    "tool calls": (
-        {"messages": [{"role": "assistant", "content": "a", "tool_calls": [{}]}]},
-        r"a message with tool_calls",
-    ),
     "weight": ({"text": "a", "weight": "much"}, r"weight 'much' is not a finite number"),
     "negative weight": ({"text": "a", "weight": -1}, r"weight -1.0 is negative"),
     "slices": ({"text": "a", "slices": "x"}, r"slices is not an object"),
@@ -251,3 +247,11 @@ def test_embedded_source():
     assert [type(row) for row in rows] == [ChatRow] * 7
     with pytest.raises(UsageError, match="no such embedded data set"):
         load_rows("embedded:reasoning")
+
+
+def test_either_of_two_kinds(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"text": "plain"}\n{"prompt": "q", "completion": "a"}\n')
+    assert [type(row).__name__ for row in load_rows(str(file), "chat or text")] == ["TextRow", "ChatRow"]
+    with pytest.raises(UsageError, match="a text row where the stage needs a chat row"):
+        load_rows(str(file), "chat")

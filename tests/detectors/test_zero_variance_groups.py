@@ -13,9 +13,12 @@ def scan(fractions, **causes):
     return DETECTOR.scan(make_window(frac_reward_zero_std=fractions, **series))
 
 
-@pytest.mark.parametrize("cause", ["all_right", "all_wrong", "all_clipped"])
+NAMES = ("all_right", "all_wrong", "all_clipped", "unscored")
+
+
+@pytest.mark.parametrize("cause", NAMES)
 def test_names_the_largest_cause_and_its_mend(cause):
-    shares = {name: 0.7 if name == cause else 0.1 for name in ("all_right", "all_wrong", "all_clipped")}
+    shares = {name: 0.7 if name == cause else 0.1 for name in NAMES}
     finding = scan([0.9] * 5, **shares)
     why, mend = CAUSES[f"zero_variance/{cause}"]
     assert why in finding.message
@@ -24,6 +27,17 @@ def test_names_the_largest_cause_and_its_mend(cause):
 
 def test_a_cut_answer_is_wrong_because_it_is_cut():
     assert "cut" in scan([0.9] * 5, all_wrong=0.9, all_clipped=0.9).message
+
+
+def test_what_could_not_be_scored_is_the_reward_functions():
+    finding = scan([1.0] * 5, unscored=1.0)
+    assert finding.message.endswith("; mostly fewer than two completions could be scored")
+    assert "reward/error_rate" in finding.mend
+    assert "reward function" in finding.mend
+
+
+def test_silent_where_groups_of_one_log_nothing():
+    assert scan([None] * 5) is None
 
 
 def test_without_causes_the_general_mend():

@@ -120,15 +120,15 @@ def test_grpo_equations(example, policy, reference, pair_batch):
     assert torch.allclose(grpo.group_advantages(reward_S), group_advantages(reward_S, [8, 8]), atol=1e-5)
     logprob_N = policy.scores(pair_batch).logprob_N
     sampler_N = logprob_N + 5 * (reference.scores(pair_batch).logprob_N - logprob_N)
-    advantage_S = torch.linspace(-1.5, 1.5, pair_batch.sequences)
+    advantage_N = torch.linspace(-1.5, 1.5, pair_batch.sequences)[pair_batch.sequence_N]
     streams = Streams(
         pair_batch.sequence_N,
         pair_batch.sequences,
         logprob_N=logprob_N,
         sampler_logprob_N=sampler_N,
-        advantage_S=advantage_S,
+        advantage_N=advantage_N,
     )
     out = OBJECTIVES["grpo"](clip_low=0.1, clip_high=0.1, normalisation="token", kl=0.0)(streams)
-    loss = grpo.grpo_loss(logprob_N, sampler_N, advantage_S[pair_batch.sequence_N], 0.1)
+    loss = grpo.grpo_loss(logprob_N, sampler_N, advantage_N, 0.1)
     assert loss.item() == pytest.approx(out.loss().item(), rel=1e-5)
     assert out.stats["clip_ratio/region_mean"].value > 0  # the batch reaches the clip

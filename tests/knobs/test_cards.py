@@ -8,23 +8,35 @@ import typer
 from trimpot.cli import knobs as commands
 from trimpot.core.errors import UsageError
 from trimpot.detectors import DETECTORS
-from trimpot.knobs.check import check_cards
+from trimpot.detectors import rates as rates_module
+from trimpot.detectors.rates import DetectorRate, settings_of, write_rate
+from trimpot.knobs.check import HOUSEKEEPING, UNDETECTED, check_cards, missing_settings
+from trimpot.knobs.keys import as_written, closest, covers
 from trimpot.knobs.library import Library, library, read_library
 from trimpot.knobs.schema import Statement
 from trimpot.knobs.status import UNTESTED, claim_statuses
 from trimpot.knobs.text import card_lines
 from trimpot.studies import STUDIES
 
+CARDS = {name: kind().card for name, kind in DETECTORS.items()}
+MEASURED = dict.fromkeys(DETECTORS, "100/100, clean 0/100")
+
 
 def check(changed, **options):
-    known = {"detectors": DETECTORS, "recipe_defaults": commands.recipe_defaults(), "studies": STUDIES}
+    known = {"detectors": CARDS, "recipe_defaults": commands.recipe_defaults(), "studies": STUDIES}
     return check_cards(changed, **{**known, **options}, evidence_folders=())
 
 
-def with_card(**changes):
+def with_card(path="dpo.beta", **changes):
+    """The library with one card changed."""
     base = library()
-    card = base.cards["dpo.beta"].model_copy(update=changes)
-    return Library(base.sources, base.claims, {card.path: card})
+    card = base.cards[path].model_copy(update=changes)
+    return Library(base.sources, base.claims, {**base.cards, path: card})
+
+
+def without_card(path):
+    base = library()
+    return Library(base.sources, base.claims, {name: card for name, card in base.cards.items() if name != path})
 
 
 def test_the_shipped_cards_have_no_problem():
@@ -32,15 +44,15 @@ def test_the_shipped_cards_have_no_problem():
     assert "dpo.beta" in library().cards
 
 
+@pytest.mark.parametrize("rates", [None, MEASURED], ids=["unmeasured", "measured"])
 @pytest.mark.parametrize("whose", ["shipped", "none"])
 @pytest.mark.parametrize("path", sorted(library().cards))
-def test_a_card_has_at_most_ten_lines_of_a_hundred_characters(path, whose, tmp_path):
+def test_a_card_has_at_most_ten_lines_of_a_hundred_characters(path, whose, rates, tmp_path):
     known = library()
     card = known.cards[path]
     places = {"own": tmp_path} if whose == "shipped" else {"own": tmp_path, "shipped": tmp_path}
-    lines = [
-        f"{head or ' '} {rest}" for head, rest in card_lines(card, known, claim_statuses(card.claims, known, **places))
-    ]
+    statuses = claim_statuses(card.claims, known, **places)
+    lines = [f"{head or ' '} {rest}" for head, rest in card_lines(card, known, statuses, rates)]
     assert len(lines) <= 10
     assert [line for line in lines if len(line) > 100] == []
     text = "\n".join(lines)
@@ -48,12 +60,15 @@ def test_a_card_has_at_most_ten_lines_of_a_hundred_characters(path, whose, tmp_p
         assert question in text
 
 
-def test_every_detector_that_names_a_missing_card_is_harmless():
-    for kind in DETECTORS.values():
-        path = kind().card
-        if path not in library().cards:
-            with pytest.raises(UsageError, match="no such card"):
-                library().card(path)
+def test_every_detector_has_its_card_and_the_check_finds_one_that_has_not():
+    assert set(CARDS.values()) <= library().cards.keys()
+    for name, path in CARDS.items():
+        assert f"detector {name}: its card {path!r} is missing" in check(without_card(path))
+
+
+def test_every_detector_watches_a_failure_of_some_card():
+    named = {mode.detector for card in library().cards.values() for mode in card.fails_when}
+    assert named - {UNDETECTED} == DETECTORS.keys()
 
 
 def test_an_unknown_card_names_the_nearest(capsys):
@@ -66,7 +81,7 @@ def test_an_unknown_card_names_the_nearest(capsys):
     [
         ({"core_source": "nobody"}, "core_source 'nobody' is unknown"),
         ({"claims": ("no-claim",)}, "claim 'no-claim' is unknown"),
-        ({"recipe": "preference.betta"}, "'preference.betta' is not a key of a recipe"),
+        ({"recipe": "preference.dpo.betta"}, "'preference.dpo.betta' is not a key of a recipe"),
         ({"what": Statement(text="Take 0.1.")}, "has a number with neither source nor claim"),
         ({"what": Statement(text="Take 0.1.", source="nobody")}, "source 'nobody' is unknown"),
         ({"what": Statement(text="Take 0.1.", claim="no-claim")}, "claim 'no-claim' is unknown"),
@@ -78,7 +93,8 @@ def test_the_check_finds_what_is_wrong(changes, words):
 
 def test_the_check_finds_a_default_that_is_not_the_recipes_or_has_no_origin():
     default = library().cards["dpo.beta"].default
-    assert "a recipe takes 0.1" in check(with_card(default=default.model_copy(update={"value": 0.2})))[0]
+    wrong = check(with_card(default=default.model_copy(update={"value": 0.2})))
+    assert wrong == ["card dpo.beta: the default of preference.dpo.beta is 0.2, but a recipe takes 0.1"]
     assert "no known origin" in check(with_card(default=default.model_copy(update={"whose": " "})))[0]
     assert "no known origin" in check(with_card(default=default.model_copy(update={"source": "nobody"})))[0]
 
@@ -91,8 +107,136 @@ def test_the_check_finds_a_failure_without_a_detector():
     assert check(with_card(fails_when=(honest,))) == []
 
 
+def test_the_check_finds_what_is_wrong_with_a_further_setting():
+    card = library().cards["lora"]
+    (alpha, *others) = card.also
+
+    def changed(**changes):
+        return check(with_card("lora", also=(alpha.model_copy(update=changes), *others)))
+
+    default = alpha.default
+    assert changed() == []
+    wrong = changed(default=default.model_copy(update={"value": 8.0}))
+    assert "card lora: also[0]: the default of sft.lora_alpha is 8.0, but a recipe takes 32.0" in wrong
+    assert "also[0]: the default has no known origin" in changed(default=default.model_copy(update={"whose": ""}))[0]
+    assert "also[0]: '*.lora_alfa' is not a key of a recipe" in changed(recipe="*.lora_alfa")[0]
+    assert "also[0].range: has a number with neither" in changed(range=Statement(text="8 to 32"))[0]
+    assert "also[0].what: source 'nobody' is unknown" in changed(what=Statement(text="Scale.", source="nobody"))[0]
+
+
+def test_the_check_tells_false_from_zero():
+    card = library().cards["online_dpo"]
+    zero = card.default.model_copy(update={"value": 0})
+    problems = check(with_card("online_dpo", default=zero))
+    assert problems == ["card online_dpo: the default of preference.online is 0, but a recipe takes False"]
+
+
+@pytest.mark.parametrize(
+    ("path", "setting"),
+    [
+        ("lora", "reward.lora_alpha"),
+        ("simpo", "preference.simpo.gamma"),
+        ("policy_gradient.kl", "policy_gradient.ppo.target_kl"),
+        ("optimizer.schedule", "distill.beta2"),
+        ("best_of", "evaluate.judge"),
+        ("rejection_sampling", "data.method"),
+    ],
+)
+def test_a_setting_that_was_removed_from_its_card_is_missed(path, setting):
+    card = library().cards[path]
+    left = tuple(knob for knob in card.also if not covers(knob.recipe, setting))
+    assert len(left) == len(card.also) - 1
+    assert f"setting {setting}: is on no card" in check(with_card(path, also=left))
+
+
+def test_every_setting_is_missed_without_any_card():
+    nothing = Library(library().sources, {}, {})
+    defaults = commands.recipe_defaults()
+    exempt = {key for key in defaults if any(covers(form, key) for form in HOUSEKEEPING)}
+    assert set(missing_settings(nothing, defaults)) == {
+        f"setting {key}: is on no card" for key in defaults.keys() - exempt
+    }
+    assert len(exempt) < len(defaults) / 4
+
+
+def test_a_setting_on_two_cards_and_an_exemption_of_nothing_are_found():
+    knob = library().cards["lora"].also[0]
+    twice = check(with_card("trainable", also=(knob,)))
+    assert "setting sft.lora_alpha: is on several cards (lora, trainable)" in twice
+    assert missing_settings(library(), {"sft.learning_rate": 2e-5}) == [
+        f"setting {form}: is exempt as housekeeping, but no recipe has it" for form in HOUSEKEEPING
+    ]
+    assert all(HOUSEKEEPING.values())
+
+
+def test_defaults_are_told_apart_by_objective():
+    defaults = commands.recipe_defaults()
+    assert (defaults["preference.dpo.beta"], defaults["preference.simpo.beta"]) == (0.1, 2.0)
+    assert (defaults["sft.learning_rate"], defaults["preference.learning_rate"]) == (2e-5, 1e-6)
+    assert "policy_gradient.ppo.critic" in defaults
+    assert "policy_gradient.critic" not in defaults
+    assert defaults["distill.teacher"] is None
+
+
+def test_the_closest_form_speaks_for_a_setting():
+    forms = ["*.learning_rate", "reward.learning_rate", "policy_gradient.*.clip_low"]
+    assert closest(forms, "reward.learning_rate") == ["reward.learning_rate"]
+    assert closest(forms, "sft.learning_rate") == ["*.learning_rate"]
+    assert closest(forms, "policy_gradient.learning_rate.x") == []
+    assert not covers("*.beta", "preference.dpo.beta")
+    assert as_written("preference.simpo.beta") == "preference.beta (objective: simpo)"
+    assert as_written("policy_gradient.*.clip_low") == "policy_gradient.clip_low"
+
+
+def measured(detector, **changes):
+    values = {
+        "detector": detector, "lab": "displacement", "fault": "near copies", "fired": 19, "runs": 20, "clean_fired": 1,
+        "clean_runs": 100, "threshold_seeds": (0,), "seeds": (1, 2), "settings": settings_of(detector),
+        "conditions": {"model": "tiny"},
+    }  # fmt: skip
+    return DetectorRate(**{**values, **changes})
+
+
+def test_a_card_shows_the_measured_rates_of_its_detectors(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "none"))
+    rates = [measured("chosen_logprob_falling"), measured("chosen_logprob_falling", lab="second", fired=20)]
+    monkeypatch.setattr(rates_module, "rates_of", lambda name: [one for one in rates if one.detector == name])
+    commands.card("dpo.beta", check=False, json=False)
+    assert "Fired: chosen_logprob_falling 39/40, clean 2/200\n" in capsys.readouterr().out
+    commands.card("dpo.beta", check=False, json=True)
+    found = json.loads(capsys.readouterr().out)["rates"]
+    assert [one["lab"] for one in found["chosen_logprob_falling"]] == ["displacement", "second"]
+    assert found["chosen_logprob_falling"][0]["true_positive"]["value"] == pytest.approx(0.95)
+    assert found["margin_saturation"] == []
+    assert UNDETECTED not in found
+
+
+def test_rates_of_other_thresholds_are_not_shown_as_those_of_today(tmp_path, monkeypatch):
+    old = measured("chosen_logprob_falling", settings={"threshold": 9.0})
+    write_rate(old, tmp_path)
+    monkeypatch.setattr(rates_module, "rates_of", lambda name: [old] if name == old.detector else [])
+    card = library().cards["dpo.beta"]
+    assert commands.rate_texts(card) == {}
+    assert commands.detector_rates(card)["chosen_logprob_falling"][0]["current"] is False
+
+
+def test_further_settings_stand_on_one_line_with_their_defaults(capsys):
+    commands.card("lora", check=False, json=False)
+    text = capsys.readouterr().out
+    assert "Also: lora_alpha 32.0, lora_targets all-linear, dora false, rslora false\n" in text
+    commands.card("grpo", check=False, json=False)
+    shown = capsys.readouterr().out
+    assert "more: --json" in shown
+    commands.card("grpo", check=False, json=True)
+    card = json.loads(capsys.readouterr().out)
+    assert (
+        card["written"]["policy_gradient.grpo.completion_limit"] == "policy_gradient.completion_limit (objective: grpo)"
+    )
+    assert len(card["also"]) == len(card["written"]) - 1
+
+
 def test_the_check_finds_a_claim_without_a_study():
-    assert "study 'dpo-beta' is unknown" in check(library(), studies=())[0]
+    assert any("study 'dpo-beta' is unknown" in problem for problem in check(library(), studies=()))
 
 
 def test_the_check_command_exits_1_on_a_problem(capsys, monkeypatch, tmp_path):

@@ -43,7 +43,7 @@ def test_tampering_is_found_and_named(tmp_path, old, new):
     with pytest.raises(UsageError, match="changed after it was written") as raised:
         read_evidence(path)
     assert raised.value.where == str(path)
-    problems = check_cards(library(), (), {}, (), [tmp_path])
+    problems = check_cards(library(), {}, {}, (), [tmp_path])
     assert any("changed after it was written" in problem for problem in problems)
 
 

@@ -133,7 +133,8 @@ def test_reward_model_trains_its_head_with_every_trainable_set_and_exports(tmp_p
     policy = tiny()
     judge = reward.from_policy(policy)
     choose_trainable(judge, TrainableSettings(trainable, lora_rank=2, last_layers=1))
-    optimizer = torch.optim.AdamW(judge.trainable().values(), lr=1e-2)
+    # Alpha / rank is 16 here: the adapters overshoot at a larger rate.
+    optimizer = torch.optim.AdamW(judge.trainable().values(), lr=1e-3)
     for _ in range(5):
         rewards = judge.rewards(BATCH)
         (rewards[1] - rewards[0]).backward()

@@ -109,3 +109,48 @@ def test_an_odd_number_of_sequences_is_refused():
 def test_a_negative_coefficient_is_refused():
     with pytest.raises(UsageError, match=r"reward\.center_coefficient"):
         check_settings(BradleyTerry(center_coefficient=-0.1), "reward")
+
+
+# Label smoothing
+
+
+def test_label_smoothing_weighs_both_orders():
+    # differences 1 and −1.5
+    right, wrong = (
+        (-math.log(sigmoid(1.0)), -math.log(sigmoid(-1.5))),
+        (-math.log(sigmoid(-1.0)), -math.log(sigmoid(1.5))),
+    )
+    out = BradleyTerry(label_smoothing=0.2)(pairs(REWARD_S))
+    assert out.loss().item() == pytest.approx((0.8 * sum(right) + 0.2 * sum(wrong)) / 2, abs=1e-14)
+    assert out.stats["loss"].value == pytest.approx(out.loss().item(), abs=1e-14)
+    assert out.stats["accuracy"].value == BradleyTerry()(pairs(REWARD_S)).stats["accuracy"].value
+
+
+def test_label_smoothing_keeps_margin_and_centring():
+    margin_S = torch.tensor([1.0, 1.0, 0.5, 0.5], dtype=torch.float64)
+    out = BradleyTerry(center_coefficient=0.01, label_smoothing=0.1)(pairs(REWARD_S, margin_S=margin_S))
+    targets = [1.0 - 1.0, -1.5 - 0.5]
+    nll = sum(-0.9 * math.log(sigmoid(d)) - 0.1 * math.log(sigmoid(-d)) for d in targets) / 2
+    assert out.loss().item() == pytest.approx(nll + 0.01 * (3.0**2 + 0.5**2) / 2, abs=1e-14)
+
+
+@pytest.mark.parametrize("smoothing", [0.05, 0.2])
+def test_the_smoothed_loss_is_least_at_the_log_odds_of_a_right_label(smoothing):
+    best = math.log((1 - smoothing) / smoothing)
+    reward_S = torch.tensor([best, 0.0], dtype=torch.float64, requires_grad=True)
+    BradleyTerry(label_smoothing=smoothing)(pairs(reward_S)).loss().backward()
+    assert reward_S.grad.abs().max() < 1e-15
+
+
+def test_gradient_with_label_smoothing_is_epsilon_less_the_probability_of_error():
+    # dL/dr⁺ = ε − σ(−d), and gradcheck
+    reward_S = torch.tensor([0.7, 0.2], dtype=torch.float64, requires_grad=True)
+    smoothed = BradleyTerry(label_smoothing=0.1)
+    smoothed(pairs(reward_S)).loss().backward()
+    assert reward_S.grad.tolist() == pytest.approx([0.1 - sigmoid(-0.5), sigmoid(-0.5) - 0.1], abs=1e-15)
+    assert torch.autograd.gradcheck(lambda r: smoothed(pairs(r)).loss(), (reward_S.detach().requires_grad_(),))
+
+
+def test_a_smoothing_above_a_half_is_refused():
+    with pytest.raises(UsageError, match=r"reward\.label_smoothing"):
+        check_settings(BradleyTerry(label_smoothing=0.6), "reward")

@@ -79,6 +79,7 @@ def test_statistics_by_hand():
         "logps/rejected": (-4 - 6) / 2,
         "logratio/chosen": (2 + 1) / 2,
         "logratio/rejected": (-1 + 0) / 2,
+        "length_gap": ((2 - 1) + (1 - 2)) / 2,
         "entropy": 1.5,
     }
 

@@ -7,6 +7,7 @@ from trimpot.core.errors import UsageError
 from trimpot.core.settings import check_settings
 from trimpot.core.tensors import Streams
 from trimpot.objectives.policy_gradient.grpo import GRPO, PRESETS
+from trimpot.objectives.policy_gradient.rollouts import Rollouts
 
 # Completion 0 has two tokens and advantage 2; completion 1 has one token and advantage −1.
 SEQUENCE_N = torch.tensor([0, 0, 1])
@@ -20,7 +21,7 @@ def log(*ratios: float) -> torch.Tensor:
 
 
 def streams(logprob_N: torch.Tensor, **given: torch.Tensor) -> Streams:
-    return Streams(SEQUENCE_N, 2, logprob_N, sampler_logprob_N=SAMPLER_N, advantage_S=ADVANTAGE_S, **given)
+    return Streams(SEQUENCE_N, 2, logprob_N, sampler_logprob_N=SAMPLER_N, advantage_N=ADVANTAGE_S[SEQUENCE_N], **given)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,70 @@ def test_kl_is_k3_and_its_own_term():
     assert out.loss().item() == pytest.approx(-(2 + 2 - 1) / 3 + 0.1 * 0.5 / 3, abs=1e-14)
 
 
+@pytest.mark.parametrize(
+    ("estimator", "kl", "pull"),
+    [
+        # d = log π − log π_ref = −ln 2, 0, ln 2; pulls: k1: 1 each; k2: d; k3: 1 − exp(−d) = −1, 0, 1/2
+        ("k1", 0.0, [1, 1, 1]),
+        ("k2", math.log(2) ** 2 / 3, [-math.log(2), 0, math.log(2)]),
+        ("k3", 0.5 / 3, [-1, 0, 0.5]),
+    ],
+)
+def test_every_kl_estimator_with_its_gradient(estimator, kl, pull):
+    logprob_N = SAMPLER_N.clone().requires_grad_()
+    given = streams(logprob_N, reference_logprob_N=SAMPLER_N + log(2.0, 1.0, 0.5))
+    out = GRPO(kl=0.1, kl_estimator=estimator)(given)
+    assert out.stats["kl"].value == pytest.approx(kl, abs=1e-14)
+    out.loss().backward()
+    # −A/3 of the policy, and 0.1 · pull / 3
+    expected = [(-2 + 0.1 * pull[0]) / 3, (-2 + 0.1 * pull[1]) / 3, (1 + 0.1 * pull[2]) / 3]
+    assert logprob_N.grad.tolist() == pytest.approx(expected, abs=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("importance", "weights", "masked"),
+    # π_old/π_sampler = 4, 0.2, 1 with C = 3
+    [("truncate", (3.0, 0.2, 1.0), 1 / 3), ("mask", (0.0, 0.0, 1.0), 2 / 3)],
+)
+def test_importance_correction_by_hand(importance, weights, masked):
+    old_N = SAMPLER_N + log(4.0, 0.2, 1.0)
+    logprob_N = (old_N + log(1.1, 1.5, 0.9)).requires_grad_()
+    out = GRPO(importance=importance, importance_cap=3.0)(streams(logprob_N, old_logprob_N=old_N))
+    # π/π_old 1.1, 1.5 (clipped to 1.2), 0.9 with advantages 2, 2, −1
+    gains = [weights[0] * 1.1 * 2, weights[1] * 1.2 * 2, weights[2] * 0.9 * -1]
+    assert out.loss().item() == pytest.approx(-sum(gains) / 3, abs=1e-14)
+    assert out.stats["sampling/importance_masked"].value == pytest.approx(masked)
+    assert out.stats["sampling/importance_sampling_ratio/mean"].value == pytest.approx(sum(weights) / 3)
+    out.loss().backward()
+    assert logprob_N.grad.tolist() == pytest.approx([-gains[0] / 3, 0, -gains[2] / 3], abs=1e-14)
+
+
+def test_what_must_be_scored_depends_on_the_settings():
+    assert (GRPO().rollout_needs, GRPO().skips_idle, GRPO().smallest_group) == ((), True, 2)
+    assert GRPO(kl=0.1).rollout_needs == ()
+    assert not GRPO(kl=0.1).skips_idle
+    corrected = GRPO(importance="truncate")
+    assert corrected.rollout_needs == ("old_logprob_N",)
+    assert "old_logprob_N" in corrected.needs
+    assert "old_logprob_N" not in GRPO().needs
+
+
+def test_advantages_of_a_draw():
+    rollouts = Rollouts(
+        sequence_N=torch.tensor([0, 0, 1, 2, 3, 3]),
+        groups=(2, 2),
+        reward_S=torch.tensor([1.0, 0.0, 0.5, math.nan], dtype=torch.float64),
+        finished_S=torch.ones(4, dtype=torch.bool),
+        sampler_logprob_N=torch.zeros(6),
+    )
+    # deviations ±0.5, std √(0.25 + 0.25) = √0.5; the second group has one score only
+    expected = 0.5 / (math.sqrt(0.5) + 1e-4)
+    advantages = GRPO().advantages(rollouts)
+    assert list(advantages) == ["advantage_N"]
+    assert advantages["advantage_N"].tolist() == pytest.approx([expected, expected, -expected, 0, 0, 0], abs=1e-14)
+    assert GRPO(scale_rewards="none").advantages(rollouts)["advantage_N"].tolist() == [0.5, 0.5, -0.5, 0, 0, 0]
+
+
 def test_reference_is_needed_only_with_kl():
     assert "reference_logprob_N" not in GRPO().needs
     assert "reference_logprob_N" in GRPO(kl=0.04).needs
@@ -109,7 +174,7 @@ def test_gradient_equals_the_naive_formula_and_passes_gradcheck(normalisation, l
         return sum(losses) / {"sequence": 4, "token": 10, "fixed": 4 * 10}[normalisation]
 
     def ours(logprob_N: torch.Tensor) -> torch.Tensor:
-        given = Streams(sequence_N, 4, logprob_N, reference_N, sampler_N, advantage_S=advantage_S)
+        given = Streams(sequence_N, 4, logprob_N, reference_N, sampler_N, advantage_N=advantage_S[sequence_N])
         return GRPO(kl=0.04, normalisation=normalisation, completion_limit=limit)(given).loss()
 
     assert ours(logprob_N).item() == pytest.approx(naive(logprob_N).item(), abs=1e-14)
@@ -121,7 +186,7 @@ def test_gradient_equals_the_naive_formula_and_passes_gradcheck(normalisation, l
 
 def test_advantage_zero_has_no_gradient():
     logprob_N = (SAMPLER_N + 0.1).requires_grad_()
-    given = Streams(SEQUENCE_N, 2, logprob_N, sampler_logprob_N=SAMPLER_N, advantage_S=torch.zeros(2).double())
+    given = Streams(SEQUENCE_N, 2, logprob_N, sampler_logprob_N=SAMPLER_N, advantage_N=torch.zeros(3).double())
     GRPO()(given).loss().backward()
     assert logprob_N.grad.tolist() == [0.0, 0.0, 0.0]
 
@@ -135,7 +200,7 @@ def test_kl_pulls_the_policy_to_a_reference_it_left_far_behind():
             logprob_N,
             torch.full((3,), -50.0).double(),
             torch.zeros(3).double(),
-            advantage_S=torch.zeros(2).double(),
+            advantage_N=torch.zeros(3).double(),
         )
     )
     out.loss().backward()
@@ -146,21 +211,20 @@ def test_kl_pulls_the_policy_to_a_reference_it_left_far_behind():
 def test_sampling_statistics():
     stats = GRPO()(streams(SAMPLER_N + log(2.0, 0.5, 1.0), entropy_N=torch.tensor([1.0, 2.0, 6.0]))).stats
     assert stats["sampling/ratio_mean"].value == pytest.approx((2 + 0.5 + 1) / 3)
-    assert stats["sampling/logp_difference_mean"].value == pytest.approx(2 * math.log(2) / 3)
+    assert stats["sampling/sampling_logp_difference/mean"].value == pytest.approx(2 * math.log(2) / 3)
     assert stats["entropy"].value == 3.0
     assert "kl" not in stats
 
 
 def test_a_completion_without_targets_counts_as_a_sequence():
-    given = Streams(
-        SEQUENCE_N, 3, SAMPLER_N, sampler_logprob_N=SAMPLER_N, advantage_S=torch.tensor([2.0, -1.0, 5.0]).double()
-    )
+    advantage_N = ADVANTAGE_S[SEQUENCE_N]
+    given = Streams(SEQUENCE_N, 3, SAMPLER_N, sampler_logprob_N=SAMPLER_N, advantage_N=advantage_N)
     assert GRPO(normalisation="sequence")(given).loss().item() == pytest.approx(-(2 - 1 + 0) / 3)
 
 
 def test_no_completion_has_no_statistics():
     empty = torch.zeros(0)
-    given = Streams(SEQUENCE_N[:0], 0, empty, sampler_logprob_N=empty, advantage_S=empty)
+    given = Streams(SEQUENCE_N[:0], 0, empty, sampler_logprob_N=empty, advantage_N=empty)
     assert all(stat.value is None for stat in GRPO()(given).stats.values())
 
 
@@ -170,7 +234,16 @@ def test_fixed_normalisation_needs_the_completion_limit():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"clip_low": 0.0}, {"clip_low": 1.5}, {"clip_high": -1.0}, {"kl": -0.1}, {"normalisation": "tokens"}]
+    "settings",
+    [
+        {"clip_low": 0.0},
+        {"clip_low": 1.5},
+        {"clip_high": -1.0},
+        {"kl": -0.1},
+        {"normalisation": "tokens"},
+        {"importance": "cut"},
+        {"importance_cap": 0.5},
+    ],
 )
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(UsageError, match=next(iter(settings))):

@@ -15,8 +15,8 @@ stages:
   - reward: {{data: {folder}/pairs.jsonl, steps: 4, batch: 2, checkpoint_every: 3}}
   - preference: {{data: {folder}/pairs.jsonl, steps: 7, batch: 2, learning_rate: 1e-4, checkpoint_every: 3}}
   - policy_gradient:
-      {{data: {folder}/prompts.jsonl, steps: 7, batch: 2, group: 4, max_tokens: 6, reward: "{folder}/rewards.py:score",
-       learning_rate: 1e-3, kl: 0.1, checkpoint_every: 3}}
+      {{data: {folder}/prompts.jsonl, steps: 7, batch: 2, group: 4, max_tokens: 6,
+       rewards: {{"{folder}/rewards.py:score": 1.0}}, learning_rate: 1e-3, kl: 0.1, checkpoint_every: 3}}
 """
 
 

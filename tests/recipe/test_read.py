@@ -13,7 +13,7 @@ from trimpot.models.export import export
 from trimpot.recipe.read import build_recipe, read_recipe
 from trimpot.recipe.run import run_recipe
 from trimpot.rollout.engine import SamplingSettings
-from trimpot.rollout.source import GroupSettings
+from trimpot.rollout.settings import RolloutSettings
 from trimpot.training.settings import LoopSettings, OptimizerSettings
 
 ROOT = Path(__file__).parents[2]
@@ -46,14 +46,14 @@ def test_presets_differ_as_published() -> None:
         name: read_recipe_text(f"stages: [{{policy_gradient: {{data: x.jsonl, preset: {name}}}}}]").stages[0]
         for name in ("paper", "trl")
     }
-    assert stages["paper"].get(GroupSettings).group == 64
+    assert stages["paper"].get(RolloutSettings).group == 64
     assert stages["paper"].objective.kl == 0.04
     assert stages["paper"].objective.normalisation == "sequence"
-    assert stages["trl"].get(GroupSettings).group == 8
+    assert stages["trl"].get(RolloutSettings).group == 8
     assert stages["trl"].objective.kl == 0.0
     assert stages["trl"].objective.normalisation == "token"
     mine = read_recipe_text("stages: [{policy_gradient: {data: x, preset: paper, group: 4}}]").stages[0]
-    assert mine.get(GroupSettings).group == 4
+    assert mine.get(RolloutSettings).group == 4
 
 
 def test_dr_grpo_divides_by_the_rollouts_limit() -> None:
@@ -139,7 +139,7 @@ def test_other_bad_input_leaves_nothing_behind(recipe_file: Path, tmp_path: Path
         (f"sft.data={tmp_path}/chatt.jsonl", "chat.jsonl"),
         ("sft.max_length=12", "max_length"),
         ("preference.data=stage:data", "stage"),
-        ("policy_gradient.reward=rewards.py:missing", "rewards.py"),
+        ("policy_gradient.rewards={rewards.py:missing: 1}", "rewards.py"),
         (f"model={tmp_path}/model", "no weights"),
         ("evaluate.suite=embedded:unknown", "unknown"),
         ("sft.data=null", "missing"),

@@ -49,7 +49,7 @@ def test_a_run_leaves_its_folder(recipe_file: Path, tmp_path: Path) -> None:
     assert run.stage("policy_gradient").metrics()[0]["kl"] == pytest.approx(0.0, abs=1e-6)
     assert run.stage("preference").record()["notes"][0].startswith("greedy, against sft: ")
     assert run.stage("preference").record()["notes"][2].startswith("sampled, against sft: ")
-    assert "best of 4" in run.stage("reward").record()["notes"]
+    assert "best of 4" in " ".join(run.stage("reward").record()["notes"])
     folder = run.stage("policy_gradient").model_folder
     ours, plain = load(str(folder)), AutoModelForCausalLM.from_pretrained(folder)
     ours.model.set_attn_implementation("sdpa")
@@ -93,7 +93,7 @@ def wait_for(output: Path, stage: str, step: int, process: subprocess.Popen) -> 
 @pytest.mark.parametrize(
     "kills", [[("sft", 5), ("sft", 7)], [("preference", 2), ("policy_gradient", 5)], [("reward", 4)]]
 )
-def test_kill_and_resume_repeats_every_line_bitwise(recipe_file: Path, tmp_path: Path, kills: list) -> None:
+def test_bug_12_kill_and_resume_repeats_every_line_bitwise(recipe_file: Path, tmp_path: Path, kills: list) -> None:
     assert child(recipe_file, tmp_path / "whole", "new").wait() == 0
     mode = "new"
     for stage, step in kills:
@@ -131,7 +131,7 @@ class StopAt:
 
 
 @pytest.mark.parametrize("places", [[("sft", 2)], [("sft", 4), ("sft", 8)], [("policy_gradient", 5)]])
-def test_stop_and_resume_repeats_every_line(recipe_file: Path, tmp_path: Path, places: list) -> None:
+def test_bug_12_stop_and_resume_repeats_every_line(recipe_file: Path, tmp_path: Path, places: list) -> None:
     recipe = read_recipe(recipe_file)
     run_recipe(recipe, tmp_path / "whole")
     for number, place in enumerate(places):

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from trimpot.knobs.evidence import Evidence
+    from trimpot.knobs.schema import Card
 
 COLOURS = {"confirmed": "green", "refuted": "red", "inconclusive": "yellow", "cited, untested": "cyan"}
+REQUIRED = {"distill": {"teacher": "base"}}
+"""Settings without which a stage is refused, with a value that lets it be built."""
 
 
 def card(
@@ -41,9 +44,9 @@ def card(
         chosen = known.card(path)
         statuses = claim_statuses(chosen.claims, known)
         if json:
-            _print_json(card_json(chosen, known, statuses))
+            _print_json(card_json(chosen, known, statuses, detector_rates(chosen)))
         else:
-            _print_lines(card_lines(chosen, known, statuses))
+            _print_lines(card_lines(chosen, known, statuses, rate_texts(chosen)))
         return
     words = {
         name: sorted({one.word for one in claim_statuses(item.claims, known)}) for name, item in known.cards.items()
@@ -51,7 +54,7 @@ def card(
     if json:
         _print_json({"cards": {name: {"what": known.cards[name].what.text, "claims": words[name]} for name in words}})
     else:
-        _print_lines([(name, f"{known.cards[name].what.text} {', '.join(words[name])}") for name in words])
+        _print_lines([(name, f"{known.cards[name].what.text} {', '.join(words[name])}".rstrip()) for name in words])
 
 
 def study(
@@ -103,7 +106,8 @@ def _check(json: bool) -> None:
     from trimpot.knobs.library import library
     from trimpot.studies import STUDIES
 
-    problems = check_cards(library(), DETECTORS, recipe_defaults(), STUDIES)
+    named = {name: kind().card for name, kind in DETECTORS.items()}
+    problems = check_cards(library(), named, recipe_defaults(), STUDIES)
     if json:
         _print_json({"cards": len(library().cards), "problems": problems})
     else:
@@ -113,16 +117,74 @@ def _check(json: bool) -> None:
 
 
 def recipe_defaults() -> dict[str, object]:
-    """Every key of a recipe's stages as ``stage.key`` with its default."""
-    from trimpot.objectives import OBJECTIVES
-    from trimpot.recipe.schema import SETTINGS, build_stage
+    """Every setting of a recipe's stages with its default.
 
-    stages = [(objective.stage, {"objective": name}) for name, objective in OBJECTIVES.items()]
-    stages += [(kind, {}) for kind in SETTINGS if kind not in dict(stages)]
+    ``stage.key`` for a stage's own settings, ``stage.objective.key`` for those that only one objective has. A setting
+    that must be given has the default None.
+    """
+    from dataclasses import asdict
+
+    from trimpot.objectives import OBJECTIVES
+    from trimpot.recipe.schema import DEFAULT_OBJECTIVES, SETTINGS, build_stage
+
     found: dict[str, object] = {}
-    for kind, given in stages:
-        found.update({f"{kind}.{key}": value for key, value in build_stage(kind, kind, given).values().items()})
+    for kind, shared in SETTINGS.items():
+        fitting = [name for name, objective in OBJECTIVES.items() if objective.stage == kind]
+        if len(fitting) > 1:
+            found[f"{kind}.objective"] = DEFAULT_OBJECTIVES[kind]
+        for name in fitting or [""]:
+            chosen = {"objective": name} if name else {}
+            stage = build_stage(kind, kind, {**REQUIRED.get(kind, {}), **chosen})
+            for part, values in stage.settings.items():
+                prefix = kind if part in shared else f"{kind}.{name}"
+                found.update({f"{prefix}.{key}": value for key, value in asdict(values).items()})
+            if name:
+                found.update({f"{kind}.{name}.{key}": value for key, value in asdict(stage.objective).items()})
+        found.update({f"{kind}.{key}": None for key in REQUIRED.get(kind, {})})
     return found
+
+
+def detector_rates(card: Card) -> dict[str, list[dict[str, Any]]]:
+    """What the labs measured of the card's detectors, in full. ``current`` is false once thresholds have changed."""
+    from dataclasses import asdict
+
+    from trimpot.detectors.rates import rates_of
+
+    return {
+        name: [
+            {
+                **asdict(rate),
+                "true_positive": asdict(rate.true_positive),
+                "false_alarm": asdict(rate.false_alarm),
+                "current": rate.is_current,
+            }
+            for rate in rates_of(name)
+        ]
+        for name in _detectors(card)
+    }
+
+
+def rate_texts(card: Card) -> dict[str, str]:
+    """How often each measured detector fired on runs with its fault and on clean ones, over all labs.
+
+    Rates of other thresholds than today's do not count.
+    """
+    from trimpot.detectors.rates import rates_of
+
+    found = {}
+    for name in _detectors(card):
+        rates = [rate for rate in rates_of(name) if rate.is_current]
+        if rates:
+            fired, runs = sum(rate.fired for rate in rates), sum(rate.runs for rate in rates)
+            false, clean = sum(rate.clean_fired for rate in rates), sum(rate.clean_runs for rate in rates)
+            found[name] = f"{fired}/{runs}, clean {false}/{clean}"
+    return found
+
+
+def _detectors(card: Card) -> list[str]:
+    from trimpot.knobs.check import UNDETECTED
+
+    return list(dict.fromkeys(mode.detector for mode in card.fails_when if mode.detector != UNDETECTED))
 
 
 def _study_lines(evidence: Evidence, file: Path) -> list[tuple[str, str]]:

@@ -6,8 +6,8 @@ Shape suffixes: T packed tokens, N targets, S sequences (branches), H hidden, V 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -61,6 +61,16 @@ class Streams:
 
     Shapes: names ending in _N have one entry per target token, in _S one per sequence. Log-probs in nats.
     Preference and reward objectives read sequences 2i (chosen) and 2i+1 (rejected) as pair i.
+    ``step`` holds numbers of the whole step: what ``step_statistics`` counted over it, and what ``carry`` kept from the
+    steps before.
+
+    logprob_N: the policy's, with gradient. reference_logprob_N: the frozen reference's. sampler_logprob_N: as the
+    completion was drawn. old_logprob_N: the policy's, computed by the trainer before the first update on this draw.
+    advantage_N, return_N, old_value_N: of a rollout. value_N: the critic's, with gradient. reward_S: a reward
+    model's, with gradient. reward_N: a process reward model's logit that the step is right, with gradient; label_N: 1
+    right, 0 wrong. kind_S: 1 desirable, 0 undesirable, -1 a mismatched answer (for a KL baseline). divergence_N:
+    from the teacher's whole distribution, with gradient. entropy_N and correct_N have no gradient. end_N: the target
+    ends a turn; answer_N: it lies in an answer (1) or in what a user, system or tool wrote (0).
     """
 
     sequence_N: Tensor
@@ -68,12 +78,23 @@ class Streams:
     logprob_N: Tensor | None = None
     reference_logprob_N: Tensor | None = None
     sampler_logprob_N: Tensor | None = None
+    old_logprob_N: Tensor | None = None
     weight_N: Tensor | None = None
-    advantage_S: Tensor | None = None
+    advantage_N: Tensor | None = None
+    return_N: Tensor | None = None
+    value_N: Tensor | None = None
+    old_value_N: Tensor | None = None
     reward_S: Tensor | None = None
     margin_S: Tensor | None = None
+    kind_S: Tensor | None = None
+    reward_N: Tensor | None = None
+    label_N: Tensor | None = None
+    divergence_N: Tensor | None = None
     entropy_N: Tensor | None = None
     correct_N: Tensor | None = None
+    end_N: Tensor | None = None
+    answer_N: Tensor | None = None
+    step: Mapping[str, float] = field(default_factory=dict)
 
     def sum_by_sequence(self, values_N: Tensor) -> Tensor:
         """[N] -> [S]: the sum of each sequence's targets."""
@@ -82,6 +103,17 @@ class Streams:
     def lengths_S(self) -> Tensor:
         """[S]: number of targets of each sequence."""
         return torch.bincount(self.sequence_N, minlength=self.sequences)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the loop asks of a forward pass: the streams the objective needs, the sampling temperature that divides the
+    logits, and the number of the step, which names the random draws of the pass.
+    """
+
+    needs: tuple[str, ...]
+    temperature: float = 1.0
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,6 +151,30 @@ class Objective(Protocol):
     def needs(self) -> tuple[str, ...]: ...
 
     def __call__(self, streams: Streams) -> LossOut: ...
+
+
+@runtime_checkable
+class UsesStepStatistics(Protocol):
+    """An objective that reads statistics of the whole step (a KL baseline): they are counted before the loss.
+
+    The loop calls it on every micro-batch without gradients, adds the results over the step and all processes, and
+    passes their means as ``Streams.step``. A statistic without entries (count 0) is left out of ``step``.
+    """
+
+    def step_statistics(self, streams: Streams) -> Mapping[str, Stat]: ...
+
+
+@runtime_checkable
+class Carries(Protocol):
+    """An objective with numbers that live from step to step (an adaptive coefficient): checkpoints hold them.
+
+    ``initial`` is what the first step sees in ``Streams.step``; ``carry`` makes the next step's from this step's and
+    the step's metrics (means by name, None: nothing to count).
+    """
+
+    def initial(self) -> Mapping[str, float]: ...
+
+    def carry(self, carried: Mapping[str, float], metrics: Mapping[str, float | None]) -> Mapping[str, float]: ...
 
 
 def stat(values: Tensor) -> Stat:

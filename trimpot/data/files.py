@@ -16,6 +16,7 @@ Record = Mapping[str, Any]
 SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 NUMBERS_OF_A_CSV = ("weight", "margin")
+TRUTHS_OF_A_CSV = {"true": True, "1": True, "false": False, "0": False}
 
 
 def read_records(source: str, split: str) -> Iterator[tuple[int, Record]]:
@@ -122,6 +123,8 @@ def _csv(path: Path, source: str) -> Iterator[tuple[int, Record]]:
 
 
 def _cell(key: str, text: str, where: str) -> object:
+    if key == "label":
+        return TRUTHS_OF_A_CSV.get(text.strip().lower(), text)
     if key not in NUMBERS_OF_A_CSV:
         return text
     try:

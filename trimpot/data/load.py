@@ -8,7 +8,7 @@ from trimpot.core.errors import UsageError, nearest
 from trimpot.core.rows import KINDS, Origin, Row
 from trimpot.data.embedded import embedded_rows
 from trimpot.data.files import read_records
-from trimpot.data.forms import row_of
+from trimpot.data.forms import EITHER, rows_of
 
 EMBEDDED = "embedded:"
 EMBEDDED_COUNT = 512
@@ -22,7 +22,9 @@ def load_rows(
     Args:
         source: a .jsonl, .json, .parquet or .csv path, a folder written by `datasets` save_to_disk, the id of
             a hub data set in the local cache, or ``embedded:NAME``. The forms of a row: see ``data.forms``.
-        kind: what the stage needs: chat, preference pair, prompt or text. None: whatever the row is.
+        kind: what the stage needs: chat, preference pair, feedback, steps, prompt or text. A preference pair serves as
+            two feedback rows, a chat row that ends with an answer as a prompt row. ``chat or text`` takes either. None:
+            whatever the row is.
         split: of a saved, cached or embedded data set. A single file has none.
         limit: the first so many rows. None: all (an embedded source: 512).
         seed: of an embedded source's generator.
@@ -30,15 +32,17 @@ def load_rows(
     Raises:
         UsageError: one line with file:line, what is wrong and the mend.
     """
-    if kind is not None and kind not in KINDS:
-        raise UsageError("kind", f"{kind!r} is not a kind of row", nearest(kind, KINDS))
+    kinds = [] if kind is None else kind.split(EITHER)
+    for one in kinds:
+        if one not in KINDS:
+            raise UsageError("kind", f"{one!r} is not a kind of row", nearest(one, KINDS))
     if limit is not None and limit < 1:
         raise UsageError("limit", f"{limit} rows", "Give a limit of at least 1.")
     if source.startswith(EMBEDDED):
         name = source.removeprefix(EMBEDDED)
-        return embedded_rows(name, split, limit or EMBEDDED_COUNT, seed, kind or "prompt")
-    records = islice(read_records(source, split), limit)
-    rows = [row_of(record, Origin(source, line), kind) for line, record in records]
+        return embedded_rows(name, split, limit or EMBEDDED_COUNT, seed, (kinds or ["prompt"])[0])
+    records = read_records(source, split)
+    rows = list(islice((row for line, record in records for row in rows_of(record, Origin(source, line), kind)), limit))
     if not rows:
         raise UsageError(source, "holds no rows", "Give a file with at least one row.")
     return rows

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from trimpot.core.findings import Finding, Window
-from trimpot.detectors.windows import find, is_finite, latest, latest_mean, make_window, mean
+from trimpot.detectors.windows import find, is_finite, latest, latest_mean, make_window, mean, third_changes
 
 
 @dataclass(frozen=True)
@@ -22,10 +20,10 @@ class ChosenLogprobFalling:
         −rewards/chosen > 0.25·rewards/margins (the chosen answer paid more than a quarter of the margin); without
         a reference fall > 1 nat, fall > 4 standard errors, and the margin rose over the same thirds.
     Source: arXiv 2410.08847 (likelihood displacement), trl#800; the thresholds are ours.
-    Mend: add a likelihood term on the chosen answer, raise dpo.beta or lower the learning rate, or drop pairs whose
-        answers are near copies of each other.
-    Edge cases: logs without logratio/chosen (TRL's) are read with ``beta``, which must be the run's own (0.1: the
-        paper's and TRL's default). rewards/chosen in constant proportion to logps/chosen
+    Mend: add a likelihood term on the chosen answer, raise preference.beta or lower preference.learning_rate, or
+        drop pairs whose answers are near copies of each other.
+    Edge cases: logs without logratio/chosen (TRL's) are read at beta = ``beta``, which must be the run's own (the
+        default is the paper's and TRL's). rewards/chosen in constant proportion to logps/chosen
         has no reference in it (CPO, SimPO, ORPO in TRL), and the second rule holds.
     Fails when: see card dpo.beta. A fall is expected to some degree when SFT was on the chosen answers. The rule
         without a reference takes rows sorted by length for a fall, and needs 3·``steps`` steps.
@@ -41,8 +39,8 @@ class ChosenLogprobFalling:
     metrics: ClassVar[tuple[str, ...]] = ("rewards/chosen", "logratio/chosen", "rewards/margins", "logps/chosen")
     source: ClassVar[str] = "arXiv 2410.08847; github.com/huggingface/trl/issues/800; thresholds ours"
     mend: ClassVar[str] = (
-        "Add a likelihood term on the chosen answer, raise beta or lower the learning rate, or drop pairs whose two "
-        "answers are near copies."
+        "Add a likelihood term on the chosen answer, raise preference.beta or lower preference.learning_rate, or drop "
+        "pairs whose two answers are near copies."
     )
     card: ClassVar[str] = "dpo.beta"
 
@@ -81,16 +79,16 @@ class ChosenLogprobFalling:
         return find(self, window, "rewards/chosen", reward, text)
 
     def _against_start(self, window: Window) -> Finding | None:
-        early, late = _outer_thirds(latest(window, "logps/chosen", 3 * self.steps), self.steps)
-        margin_early, margin_late = _outer_thirds(latest(window, "rewards/margins", 3 * self.steps), self.steps)
-        if not early or not margin_early or mean(margin_late) <= mean(margin_early):
+        chosen = latest(window, "logps/chosen", 3 * self.steps)
+        margins = latest(window, "rewards/margins", 3 * self.steps)
+        changes = next(third_changes((chosen, margins), self.steps), None)
+        if changes is None:
             return None
-        fall = mean(early) - mean(late)
-        error = math.sqrt((_variance(early) + _variance(late)) / self.steps)
-        if fall <= self.threshold or fall <= self.errors * error:
+        logp, margin = changes
+        if margin.size <= 0 or -logp.size <= self.threshold or -logp.in_errors <= self.errors:
             return None
-        text = f"the log-prob of chosen answers fell by {fall:.3g} nats while the margin rose"
-        return find(self, window, "logps/chosen", mean(late), text)
+        text = f"the log-prob of chosen answers fell by {-logp.size:.3g} nats while the margin rose"
+        return find(self, window, "logps/chosen", logp.late, text)
 
     def _reference_free(self, window: Window) -> bool:
         """True when the reward is the log-prob times a constant within 1%: no reference is subtracted."""
@@ -100,13 +98,3 @@ class ChosenLogprobFalling:
         if len(ratios) < 2 or min(ratios) <= 0:
             return False
         return max(ratios) <= 1.01 * min(ratios)
-
-
-def _outer_thirds(values: Sequence[float], size: int) -> tuple[Sequence[float], Sequence[float]]:
-    """The first and last ``size`` of 3·size values; empty before there are so many."""
-    return (values[:size], values[-size:]) if len(values) == 3 * size else ((), ())
-
-
-def _variance(values: Sequence[float]) -> float:
-    centre = mean(values)
-    return math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1)

@@ -17,7 +17,8 @@ class EntropyCollapse:
     Threshold: below 0.01 nats, or below 0.1 of the mean of the first ``steps`` steps.
     Source: 0.01: axolotl docs/training_stability.qmd at 674650dab80b; the law R = −a·exp(H) + b, by which entropy
         is spent for reward: arXiv 2505.22617; the share 0.1 is ours.
-    Mend: raise sampling.temperature, lower the learning rate, raise the upper clip bound or add a KL term.
+    Mend: raise policy_gradient.temperature, lower policy_gradient.learning_rate, raise policy_gradient.clip_high or
+        add a KL term (policy_gradient.kl).
     Edge cases: only in runs with a ``reward`` (low entropy is the aim of SFT); the share needs 2·``steps`` steps.
     Fails when: see card sampling.temperature. Not a fault where the answer is one token and the prompts are solved.
     """
@@ -30,13 +31,14 @@ class EntropyCollapse:
     metrics: ClassVar[tuple[str, ...]] = ("entropy", "reward")
     source: ClassVar[str] = f"{AXOLOTL}; arXiv 2505.22617; the share of the start is ours"
     mend: ClassVar[str] = (
-        "Raise the sampling temperature, lower the learning rate, raise the upper clip bound or add a KL term."
+        "Raise policy_gradient.temperature, lower policy_gradient.learning_rate, raise policy_gradient.clip_high or "
+        "set policy_gradient.kl above 0."
     )
     card: ClassVar[str] = "sampling.temperature"
 
     @property
     def trips_on(self) -> Window:
-        entropy = [0.5, 0.48, 0.5, 0.46, 0.44, 0.3, 0.2, 0.1, 0.05, 0.03, 0.03, 0.02, 0.02]
+        entropy = [0.5, 0.48, 0.5, 0.46, 0.44, 0.3, 0.2, 0.1, 0.02, 0.01, 0.008, 0.006, 0.005, 0.004]
         return make_window(entropy=entropy, reward=[0.4] * len(entropy))
 
     @property
@@ -55,4 +57,5 @@ class EntropyCollapse:
         if len(start) < 2 * self.steps or value >= self.share_of_start * mean(start[: self.steps]):
             return None
         share = value / mean(start[: self.steps])
-        return find(self, window, "entropy", value, f"entropy {value:.2g} is {share:.0%} of what it was at the start")
+        text = f"entropy {value:.2g} is {share:.0%} of what it was at the start"
+        return find(self, window, "entropy", value, text, threshold=self.share_of_start * mean(start[: self.steps]))

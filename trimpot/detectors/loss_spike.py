@@ -21,7 +21,7 @@ class LossSpike:
         not flagged themselves; MAD is the median of |loss − median|. Upward only.
     Threshold: z > 6 and loss ≥ 2·median, with at least 8 earlier steps; NaN or infinity at once.
     Source: factor 2: axolotl ("jumps by 2–10x"); z > 6 and the baseline of 50 steps: ours.
-    Mend: look at the rows of this step in batches.jsonl; lower optimizer.learning_rate or lengthen the warm-up.
+    Mend: look at the rows of this step in batches.jsonl; lower learning_rate, lengthen warmup or lower max_grad_norm.
     Edge cases: flagged steps never enter the baseline, so a level that stays high stays flagged. In a run with
         a ``reward`` the policy-gradient loss has no level (it lies around 0), and only NaN and infinity count.
         A baseline median ≤ 0: likewise.
@@ -39,7 +39,8 @@ class LossSpike:
         "ours (robust z over 50 steps); factor 2: axolotl docs/training_stability.qmd at 674650dab80b"
     )
     mend: ClassVar[str] = (
-        "Look at this step's rows in batches.jsonl; lower the learning rate, lengthen the warm-up, clip gradients."
+        "Look at this step's rows in batches.jsonl; lower the stage's learning_rate, lengthen its warmup or lower "
+        "max_grad_norm."
     )
     card: ClassVar[str] = "optimizer.learning_rate"
 

@@ -19,7 +19,7 @@ class NothingSupervised:
     What: num_target_tokens = 0; where a log does not count targets, a loss of exactly 0.0.
     Threshold: 0 (exact).
     Source: trl#6668 (all labels masked: 0.0 is reported over a NaN forward pass).
-    Mend: see sft.mask: raise the maximal length, or mend the template so that answers survive truncation.
+    Mend: raise max_length so that answers survive truncation, or choose another sft.mask or chat template.
     Edge cases: a loss of 0.0 says nothing in runs that report ``reward``, ``rewards/margins`` or ``margin``
         (advantages cancel, margins saturate), nor where targets are counted and there are some.
     Fails when: see card sft.mask. Blind to a mask that keeps the wrong tokens, and to a batch that is masked in part.
@@ -31,7 +31,8 @@ class NothingSupervised:
     metrics: ClassVar[tuple[str, ...]] = ("num_target_tokens", "loss", *ZERO_IS_ORDINARY)
     source: ClassVar[str] = "github.com/huggingface/trl/issues/6668"
     mend: ClassVar[str] = (
-        "Decode one batch with its mask: raise the maximal length so that answers survive, or mend the chat template."
+        "Decode one batch with its mask: raise max_length so that answers survive, or choose another sft.mask or chat "
+        "template."
     )
     card: ClassVar[str] = "sft.mask"
 

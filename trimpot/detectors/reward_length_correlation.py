@@ -19,7 +19,7 @@ class RewardLengthCorrelation:
     Source: the failure: arXiv 2310.03716 (70–90% of PPO's reward gain was length); the cut is ours.
     Mend: balance or match the lengths of the pairs, or subtract the fitted length from the reward.
     Edge cases: a step whose rewards or lengths are constant reports None and is left out.
-    Fails when: see card reward.center. Blind to length that matters within one kind of prompt only. Fires rightly
+    Fails when: see card reward.data. Blind to length that matters within one kind of prompt only. Fires rightly
         but needlessly where longer answers are better by the verifier itself.
     """
 
@@ -33,7 +33,7 @@ class RewardLengthCorrelation:
         "Match the lengths of chosen and rejected answers, or subtract the fitted length from the reward; then check "
         "accuracy at equal length."
     )
-    card: ClassVar[str] = "reward.center"
+    card: ClassVar[str] = "reward.data"
 
     @property
     def trips_on(self) -> Window:

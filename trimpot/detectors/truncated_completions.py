@@ -16,7 +16,8 @@ class TruncatedCompletions:
     What: mean of completions/clipped_ratio over the last ``steps`` steps.
     Threshold: 0.3.
     Source: axolotl docs/training_stability.qmd at 674650dab80b (healthy < 0.3, bad > 0.8).
-    Mend: raise sampling.max_tokens; if lengths still grow to the limit, the end of turn is not learned or length pays.
+    Mend: raise policy_gradient.max_tokens; if lengths still grow to the limit, the end of turn is
+        not learned or length pays.
     Edge cases: fewer than ``steps`` steps: silent.
     Fails when: see card sampling.max_tokens. Blind to answers that end early for want of room.
     """
@@ -28,8 +29,8 @@ class TruncatedCompletions:
     metrics: ClassVar[tuple[str, ...]] = ("completions/clipped_ratio",)
     source: ClassVar[str] = AXOLOTL
     mend: ClassVar[str] = (
-        "Raise the maximal number of completion tokens; if lengths still grow to it, teach the end of turn by SFT or "
-        "look for a reward that pays length."
+        "Raise policy_gradient.max_tokens; if lengths still grow to it, teach the end of turn by SFT or look for a "
+        "reward that pays length."
     )
     card: ClassVar[str] = "sampling.max_tokens"
 

@@ -12,15 +12,21 @@ from trimpot.detectors.windows import AXOLOTL, find, latest, make_window, mean
 CAUSES: dict[str, tuple[str, str]] = {
     "zero_variance/all_clipped": (
         "completions are cut before they answer",
-        "Raise the maximal number of completion tokens, or teach the answer's end by SFT first.",
+        "Raise policy_gradient.max_tokens, or teach the answer's end by SFT first.",
     ),
     "zero_variance/all_wrong": (
         "every completion is wrong",
-        "Use easier prompts, run SFT first, or sample larger groups; check that the verifier accepts a right answer.",
+        "Use easier prompts (policy_gradient.data), run SFT first, or raise policy_gradient.group; check that the "
+        "verifier accepts a right answer.",
     ),
     "zero_variance/all_right": (
         "every completion is right",
-        "Use harder prompts, or leave out those that are solved already.",
+        "Use harder prompts (policy_gradient.data), or leave out those that are solved already.",
+    ),
+    "zero_variance/unscored": (
+        "fewer than two completions could be scored",
+        "Look at reward/error_rate and at the errors of the completions, and mend the reward function "
+        "(policy_gradient.rewards).",
     ),
 }
 
@@ -30,13 +36,13 @@ class ZeroVarianceGroups:
     """Most groups have one reward for all completions: their advantage is 0 and they teach nothing.
 
     What: mean of frac_reward_zero_std over the last ``steps`` steps; the cause is the largest of
-        zero_variance/all_right, /all_wrong and /all_clipped (fractions of all groups) over the same steps.
+        zero_variance/all_right, /all_wrong, /all_clipped and /unscored (fractions of all groups) over the same steps.
     Threshold: 0.8.
     Source: axolotl docs/training_stability.qmd at 674650dab80b (healthy < 0.8, 1.0 dead); trl#3857.
     Mend: all clipped: more completion tokens; all wrong: easier prompts, SFT first or larger groups; all right: harder
-        prompts.
-    Edge cases: logs without the causes (TRL's) give the finding with the general mend. Alike rewards that are
-        neither right, wrong nor clipped have no named cause either.
+        prompts; unscored: a reward function that does not fail.
+    Edge cases: logs without the causes (TRL's) give the finding with the general mend. Groups of one completion (ReMax)
+        have no spread to speak of: their runs do not log the metric, and nothing fires.
     Fails when: see card grpo.group. Not a fault at the end of a run that has solved its prompts.
     """
 
@@ -47,8 +53,8 @@ class ZeroVarianceGroups:
     metrics: ClassVar[tuple[str, ...]] = ("frac_reward_zero_std", *CAUSES)
     source: ClassVar[str] = AXOLOTL
     mend: ClassVar[str] = (
-        "Look at one group: all right needs harder prompts; all wrong easier ones, SFT or larger groups; all cut more "
-        "tokens."
+        "Look at one group: all right needs harder prompts (policy_gradient.data); all wrong easier ones, SFT or a "
+        "larger policy_gradient.group; all cut a larger policy_gradient.max_tokens."
     )
     card: ClassVar[str] = "grpo.group"
 

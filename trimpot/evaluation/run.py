@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from trimpot.core.rows import PromptRow
-from trimpot.core.samples import Branch, Sample
 from trimpot.core.seeds import seed_for
 from trimpot.core.settings import setting
-from trimpot.core.tensors import pack
 from trimpot.data.template import ChatTemplate
 from trimpot.models.policy import Policy
-from trimpot.models.reward import RewardModel
-from trimpot.rollout.engine import Completion, Progress, SamplingSettings, generate, ignore
-from trimpot.rollout.source import decode
-from trimpot.rollout.verifiers import Score, find_verifier
+from trimpot.rollout.engine import Completion, Progress, SamplingSettings, decode, generate, ignore
+from trimpot.rollout.rewards import Rewards, Scored
 from trimpot.store.outcomes import Outcome
+
+TIME_LIMIT = 10.0
+"""Seconds that a verifier may take for one answer."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +26,8 @@ class EvaluationSettings:
     items: int = setting(96, "items of the suite", at_least=1)
     max_tokens: int = setting(24, "longest answer in tokens", at_least=1)
     samples: int = setting(0, "answers of each item sampled at temperature 1, beside the greedy one", at_least=0)
-
-
-@dataclass(frozen=True)
-class BestOfN:
-    """Best-of-n by a reward model beside its controls, all scored by the verifier on the same samples.
-
-    Mean scores: ``picked`` of the reward model's choice, ``mean`` of a random choice, ``best`` of the verifier's.
-    """
-
-    n: int
-    picked: float
-    mean: float
-    best: float
+    best_of: int = setting(0, "samples of each item of which the judge picks one; 0: none", at_least=0)
+    judge: str = setting("majority", "who picks: majority, verifier, stage:NAME or the folder of a reward model")
 
 
 def evaluate(
@@ -57,22 +43,35 @@ def evaluate(
 
     An unfinished answer is a parse failure. The draws are the same for every policy that is evaluated.
     """
-    prompts, weights = [template.prompt(row) for row in rows], policy.weights_hash()
+    prompts = [template.prompt(row) for row in rows]
     settings = SamplingSettings(temperature=1.0 if samples else 0.0, max_tokens=max_tokens)
     groups = generate(policy, prompts, samples or 1, settings, seed_for(0, "evaluate"), progress)
+    return [one for group in outcomes_of(policy, rows, prompts, groups, run) for one in group]
+
+
+def outcomes_of(
+    policy: Policy,
+    rows: Sequence[PromptRow],
+    prompts: Sequence[tuple[int, ...]],
+    groups: Sequence[Sequence[Completion]],
+    run: str,
+) -> list[list[Outcome]]:
+    """The completions of every row as outcomes; a verifier that fails on one is that one's status ``error``."""
+    weights = policy.weights_hash()
+    texts = [[decode(policy, completion) for completion in group] for group in groups]
+    with Rewards(None, {}, TIME_LIMIT) as rewards:
+        scores = rewards.score(rows, prompts, groups, texts)
     return [
-        outcome(policy, row, prompt, completion, run, weights)
-        for row, prompt, group in zip(rows, prompts, groups, strict=True)
-        for completion in group
+        [_outcome(row, prompt, *one, run, weights) for one in zip(group, said, scored, strict=True)]
+        for row, prompt, group, said, scored in zip(rows, prompts, groups, texts, scores, strict=True)
     ]
 
 
-def outcome(
-    policy: Policy, row: PromptRow, prompt: tuple[int, ...], completion: Completion, run: str, weights: str
+def _outcome(
+    row: PromptRow, prompt: tuple[int, ...], completion: Completion, text: str, scored: Scored, run: str, weights: str
 ) -> Outcome:
     """One evaluated item. ``cluster`` is the item itself: generated items share nothing."""
-    text = decode(policy, completion)
-    score = find_verifier(row.verifier)(text, row) if completion.finished else Score(0.0, "parse_failed")
+    score, status = (scored.value, scored.status) if completion.finished else (0.0, "parse_failed")
     return Outcome(
         run=run,
         weights=weights,
@@ -85,54 +84,6 @@ def outcome(
         prompt=row.prompt[-1].content,
         expected=row.answer,
         output=text,
-        score=score.value,
-        status=score.status,
+        score=None if status == "error" else score,
+        status=status,
     )
-
-
-@torch.no_grad()
-def best_of_n(
-    policy: Policy,
-    judge: RewardModel,
-    rows: Sequence[PromptRow],
-    template: ChatTemplate,
-    settings: SamplingSettings,
-    n: int,
-    run: str,
-    progress: Progress = ignore,
-) -> tuple[list[Outcome], BestOfN]:
-    """Samples n completions of every row, lets the reward model pick one, and scores the picks by the verifier."""
-    prompts, weights = [template.prompt(row) for row in rows], policy.weights_hash()
-    groups = generate(policy, prompts, n, settings, seed_for(0, "best of n"), progress)
-    picked, means, bests = [], [], []
-    for row, prompt, group, rewards in zip(rows, prompts, groups, _rewards(judge, prompts, groups), strict=True):
-        outcomes = [outcome(policy, row, prompt, completion, run, weights) for completion in group]
-        scores = [one.score or 0.0 for one in outcomes]
-        picked.append(outcomes[max(range(n), key=rewards.__getitem__)])
-        means.append(sum(scores) / n)
-        bests.append(max(scores))
-    mean = [one.score or 0.0 for one in picked]
-    return picked, BestOfN(n, _mean(mean), _mean(means), _mean(bests))
-
-
-def _rewards(
-    judge: RewardModel, prompts: Sequence[tuple[int, ...]], groups: Sequence[Sequence[Completion]]
-) -> list[list[float]]:
-    rewards: list[list[float]] = []
-    for low in range(0, len(prompts), 16):
-        samples = [
-            Sample(
-                str(index), prompts[index], tuple(Branch(tuple(c.ids), (False,) * len(c.ids)) for c in groups[index])
-            )
-            for index in range(low, min(low + 16, len(prompts)))
-        ]
-        (batch,) = pack(samples, 10**9, str(judge.device))
-        values = judge.rewards(batch).tolist()
-        size = len(groups[low])
-        rewards.extend(values[i : i + size] for i in range(0, len(values), size))
-    return rewards
-
-
-def _mean(values: Iterable[float]) -> float:
-    numbers = list(values)
-    return sum(numbers) / len(numbers)

@@ -68,9 +68,18 @@ class Statement(Record):
 class Default(Record):
     """The value a recipe takes when nothing is given, whose it is, and where that is written."""
 
-    value: float | int | str | None
+    value: bool | float | int | str | None
     whose: str
     source: str
+
+
+class Knob(Record):
+    """A further setting of a card's technique. ``recipe`` as on the card."""
+
+    recipe: str
+    what: Statement
+    default: Default
+    range: Statement
 
 
 class FailureMode(Record):
@@ -86,14 +95,19 @@ class FailureMode(Record):
 
 
 class Move(Record):
-    """A metric the knob moves when it is raised: up, down or both ways, and how."""
+    """A metric the knob moves when it is turned: up, down or both ways, and how."""
 
     sign: Literal["+", "-", "±"]
     how: Statement
 
 
 class Card(Record):
-    """What a knob is, when it fails and which metric it moves. ``recipe`` is the key that sets it in a recipe."""
+    """What a technique's knobs are, when it fails and which metrics it moves.
+
+    ``recipe`` is the setting it is mainly turned by, in the form `trimpot.knobs.keys` describes; ``also`` are its
+    further settings, each with a default and range of its own. ``moves`` hold when the knob is ``turned`` so: raised,
+    or in words where it is a choice.
+    """
 
     path: str
     topic: str
@@ -104,10 +118,17 @@ class Card(Record):
     range: Statement
     fails_when: tuple[FailureMode, ...]
     moves: dict[str, Move]
+    turned: str = "Raised"
     core_source: str
     practitioner_source: str
     disagreement: Statement
     claims: tuple[str, ...] = ()
+    also: tuple[Knob, ...] = ()
+
+    def knobs(self) -> list[tuple[str, Knob]]:
+        """All settings of the card, its own first, each with the place it has on the card."""
+        own = Knob(recipe=self.recipe, what=self.what, default=self.default, range=self.range)
+        return [("", own), *((f"also[{number}]", knob) for number, knob in enumerate(self.also))]
 
     def statements(self) -> list[tuple[str, Statement]]:
         """Every piece of text with the place it has on the card."""
@@ -118,4 +139,6 @@ class Card(Record):
                 (f"fails_when[{number}].condition", mode.condition),
                 (f"fails_when[{number}].mend", mode.mend),
             ]
+        for number, knob in enumerate(self.also):
+            found += [(f"also[{number}].what", knob.what), (f"also[{number}].range", knob.range)]
         return found + [(f"moves.{metric}", move.how) for metric, move in self.moves.items()]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trimpot.core.stats import Estimate
+from trimpot.knobs.keys import as_written
 from trimpot.knobs.library import Library
 from trimpot.knobs.schema import Card
 from trimpot.knobs.status import Status
@@ -18,37 +19,59 @@ Line = tuple[str, str]
 """What stands out, and the rest."""
 
 
-def card_lines(card: Card, library: Library, statuses: Sequence[Status]) -> list[Line]:
-    """The three answers with sources and evidence, at most ten lines of at most 100 characters if the card is terse."""
+def card_lines(
+    card: Card, library: Library, statuses: Sequence[Status], rates: Mapping[str, str] | None = None
+) -> list[Line]:
+    """The three answers with sources and evidence, at most ten lines of at most 100 characters if the card is terse.
+
+    ``rates``: detector -> how often it fired, with its fault and on clean runs, in a few words.
+    """
     default = card.default
+    taken = f"{as_written(card.recipe)}, default {value_text(default.value)} ({default.whose})"
     lines: list[Line] = [
         (f"{card.path}: what knob is it?", card.what.text),
         ("", card.equation.text),
-        ("", f"{card.recipe}, by default {default.value} ({default.whose}); range {card.range.text}"),
+        ("", f"{taken}; range {card.range.text}"),
     ]
+    further, hidden = _fitting("Also:", _further(card), ", ")
+    lines += further
     for number, mode in enumerate(card.fails_when[:MODES]):
         text = f"{mode.condition.text} {mode.mend.text} [{mode.detector}]"
         lines.append(("When does it fail?" if number == 0 else "", text))
+    watching = dict.fromkeys(mode.detector for mode in card.fails_when[:MODES])
+    found = [f"{name} {rates[name]}" for name in watching if name in rates] if rates else []
+    measured, unseen = _fitting("Fired:", found, "; ")
+    lines += measured
     moves = ", ".join(f"{metric} {move.sign}" for metric, move in card.moves.items())
-    lines.append(("Which metric does it move?", f"Raised: {moves}{_where_tested(statuses)}"))
+    lines.append(("Which metric does it move?", f"{card.turned}: {moves}{_where_tested(statuses)}"))
     grouped = by_claim(statuses)
     shown = grouped[: LINES - 1 - len(lines)]
     lines += [_claim_line(one) for one in shown]
-    more = len(grouped) - len(shown) + max(0, len(card.fails_when) - MODES)
+    more = len(grouped) - len(shown) + max(0, len(card.fails_when) - MODES) + hidden + unseen
     core = library.sources[card.core_source]
     text = f"{core.key} ({core.right_address or core.address}), {card.practitioner_source}. {card.disagreement.text}"
     lines.append(("Sources:", text + (f" ({more} more: --json)" if more else "")))
     return lines
 
 
-def card_json(card: Card, library: Library, statuses: Sequence[Status]) -> dict[str, Any]:
-    """Everything on the card, its sources in full and the status of its claims with the evidence behind it."""
-    keys = {card.core_source, card.practitioner_source, card.default.source}
+def card_json(
+    card: Card, library: Library, statuses: Sequence[Status], rates: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Everything on the card, its sources in full and the status of its claims with the evidence behind it.
+
+    ``rates``: detector -> what was measured of it; those of the card's detectors are given.
+    """
+    keys = {card.core_source, card.practitioner_source}
+    keys |= {knob.default.source for _, knob in card.knobs()}
     keys |= {statement.source for _, statement in card.statements() if statement.source}
     keys |= {library.claims[name].source for name in card.claims}
     return {
         **card.model_dump(),
+        "written": {knob.recipe: as_written(knob.recipe) for _, knob in card.knobs()},
         "claims": [_status_json(one) for one in statuses],
+        "rates": {mode.detector: rates[mode.detector] for mode in card.fails_when if mode.detector in rates}
+        if rates
+        else {},
         "sources": {key: library.sources[key].model_dump() for key in sorted(keys)},
     }
 
@@ -68,6 +91,29 @@ def estimate_text(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:+.2g}"
     return f"{estimate.value:+.2g} [{estimate.low:+.2g}, {estimate.high:+.2g}]"
+
+
+def value_text(value: object) -> str:
+    """A default as a recipe would have it."""
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _further(card: Card) -> list[str]:
+    """The further settings with their defaults; those of the card's own stage and objective by their last name."""
+    own = card.recipe.rpartition(".")[0]
+    names = [
+        knob.recipe.rpartition(".")[2] if knob.recipe.rpartition(".")[0] == own else as_written(knob.recipe)
+        for knob in card.also
+    ]
+    return [f"{name} {value_text(knob.default.value)}" for name, knob in zip(names, card.also, strict=True)]
+
+
+def _fitting(head: str, items: Sequence[str], between: str) -> tuple[list[Line], int]:
+    """One line of as many items as have room, or none; and how many had not."""
+    shown = len(items)
+    while shown and len(f"{head} {between.join(items[:shown])}") > WIDTH:
+        shown -= 1
+    return ([(head, between.join(items[:shown]))] if shown else []), len(items) - shown
 
 
 def _where_tested(statuses: Sequence[Status]) -> str:

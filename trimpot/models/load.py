@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from trimpot.core.errors import UsageError
-from trimpot.models import embedded
+from trimpot.models import embedded, virtual_tokens
 from trimpot.models.policy import Policy
 from trimpot.models.tiny import tiny
 
@@ -22,7 +22,8 @@ def load(name: str, device: str = "auto", dtype: str = "auto", seed: int = 0) ->
     """Loads a model as a Policy.
 
     Args:
-        name: a transformers folder, a hub id, a GGUF file, ``smollm2-135m`` (embedded), or ``tiny-0.1m`` … ``tiny-5m``.
+        name: a transformers folder (with the virtual tokens that lie in it), a hub id, a GGUF file, ``smollm2-135m``
+            (embedded), or ``tiny-0.1m`` … ``tiny-5m``.
         device: auto (CUDA where there is one), cpu, cuda, cuda:1 …
         dtype: auto (the stored one on CUDA; float32 on CPU, the fastest there), float32, bfloat16 or float16.
         seed: initial weights of a tiny model.
@@ -52,6 +53,9 @@ def load(name: str, device: str = "auto", dtype: str = "auto", seed: int = 0) ->
         raise UsageError(str(name), f"cannot be loaded ({reason})", mend) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    learned = Path(folder) / virtual_tokens.FOLDER
+    if learned.is_dir():
+        virtual_tokens.read(model, learned)
     return Policy(model.to(device), tokenizer, name)
 
 

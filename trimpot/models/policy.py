@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from trimpot.core.hashing import bytes_hash
-from trimpot.core.tensors import Batch
+from trimpot.core.tensors import Batch, Wanted
+from trimpot.models import virtual_tokens
 from trimpot.models.attention import AttentionPlan, plan_for, register
 from trimpot.models.head import target_scores
 
@@ -33,6 +34,7 @@ class Policy:
     """A causal language model that scores packed batches.
 
     ``adapters`` is the peft model when LoRA is on: its reference is the same model with the adapters switched off.
+    Virtual tokens (prompt and prefix tuning) are parameters of ``model``; every sequence opens with ``virtual_ids``.
     ``name`` is what the user called it. Dropout is off in training too, as log-probs of two passes must agree.
     """
 
@@ -52,11 +54,15 @@ class Policy:
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
+    @property
+    def virtual_ids(self) -> tuple[int, ...]:
+        """What every sequence must open with: the ids of the virtual tokens; empty without prompt or prefix tuning."""
+        return virtual_tokens.virtual_ids(self.model)
+
     def hidden(self, ids_T: Tensor, positions_T: Tensor, plan: AttentionPlan) -> Tensor:
         """The trunk's last hidden states of packed tokens: [T], [T] -> [T, H]."""
-        output = self.model.base_model(
-            input_ids=ids_T[None], position_ids=positions_T[None], use_cache=False, attention_plan=plan
-        )
+        inputs, plan = virtual_tokens.forward_inputs(self.model, ids_T, positions_T, plan)
+        output = self.model.base_model(**inputs, position_ids=positions_T[None], use_cache=False, attention_plan=plan)
         return output.last_hidden_state[0]
 
     def head(self) -> tuple[Tensor, Tensor | None]:
@@ -69,6 +75,7 @@ class Policy:
 
         Source: equals log_softmax(logits / temperature) of the padded transformers forward within 1e-5 (fp32).
         """
+        virtual_tokens.refuse_virtual_predictors(self.model, batch.ids_T[batch.predict_from_N])
         plan = plan_for(batch, self._trunk_window)
         hidden_TH = self.hidden(batch.ids_T, batch.positions_T, plan)
         weight, bias = self.head()
@@ -76,11 +83,24 @@ class Policy:
             *target_scores(hidden_TH[batch.predict_from_N], weight, bias, batch.target_ids_N, temperature)
         )
 
+    def streams(self, batch: Batch, wanted: Wanted) -> dict[str, Tensor]:
+        """The scores of a batch as streams of the loop (see Streams)."""
+        scores = self.scores(batch, wanted.temperature)
+        return {"logprob_N": scores.logprob_N, "entropy_N": scores.entropy_N, "correct_N": scores.correct_N}
+
     @contextlib.contextmanager
     def adapters_off(self) -> Iterator[None]:
-        """Within it the policy is its own reference: LoRA's adapters are switched off."""
+        """Within it the policy is its own reference: LoRA's adapters are switched off.
+
+        Edge cases: without LoRA there is nothing to switch off, and a reference needs a frozen copy (virtual tokens
+        too, as the model without them reads other sequences).
+        """
         with self.adapters.disable_adapter():
             yield
+
+    def models(self) -> dict[str, Policy]:
+        """What a training stage writes, by folder."""
+        return {"model": self}
 
     def trainable(self) -> dict[str, Tensor]:
         """The parameters that train, by name."""

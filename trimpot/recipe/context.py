@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from trimpot.core.errors import UsageError, nearest
 from trimpot.core.findings import Finding
-from trimpot.core.rows import PromptRow, Row
+from trimpot.core.rows import ChatRow, PromptRow, Row
 from trimpot.core.seeds import seed_for
 from trimpot.data.load import load_rows
-from trimpot.data.prepare import Prepared, tokenise
+from trimpot.data.prepare import MaskSettings, Prepared, tokenise
 from trimpot.data.template import ChatTemplate
+from trimpot.evaluation.run import TIME_LIMIT
+from trimpot.models.adapters import TrainableSettings, check_trainable
 from trimpot.models.policy import Policy
+from trimpot.recipe.judges import check_rewards
 from trimpot.recipe.read import Recipe
-from trimpot.recipe.schema import ROW_KINDS, PairSettings, RowsSettings, Stage
+from trimpot.recipe.schema import Stage
+from trimpot.recipe.settings import DataSettings, RowsSettings, StartSettings
 from trimpot.rollout.engine import Progress
-from trimpot.rollout.source import GroupSettings
-from trimpot.rollout.verifiers import find_verifier
+from trimpot.rollout.rewards import Rewards
 from trimpot.store.run_folder import RunFolder
 from trimpot.training.loop import Step
 from trimpot.training.settings import LoopSettings
 
 FROM_STAGE = "stage:"
+BASE = "base"
 
 
 class Listener(Protocol):
@@ -61,10 +66,14 @@ class Context:
     recipe: Recipe
     run: RunFolder
     policy: Policy
-    template: ChatTemplate
     evaluation_rows: list[PromptRow]
     rows: dict[str, list[Row]]
     listener: Listener = field(default_factory=Silence)
+
+    @property
+    def template(self) -> ChatTemplate:
+        """The policy's template; virtual tokens, where it has them, stand before every sequence."""
+        return ChatTemplate(self.policy.tokenizer, self.policy.virtual_ids)
 
     def stage_seed(self, stage: Stage) -> int:
         return seed_for(self.recipe.seed, "stage", stage.name)
@@ -73,31 +82,40 @@ class Context:
         """Tells the listener how far a generation is."""
         return functools.partial(self.listener.progress, what)
 
-    def prepared(self, stage: Stage) -> Prepared:
-        """The stage's rows, tokenised: those read before the run began, or those an earlier stage wrote."""
-        rows = self.rows.get(stage.name) or read_rows(stage, self.run, self.recipe.seed)
-        return tokenise(rows, self.template, stage.get(LoopSettings).max_length)
+    def stage_rows(self, stage: Stage) -> list[Row]:
+        """The stage's rows: those read before the run began, or those an earlier stage wrote."""
+        return self.rows.get(stage.name) or read_rows(stage, self.run, self.recipe.seed)
+
+    def prepared(self, stage: Stage, rows: Sequence[Row] | None = None) -> Prepared:
+        """Rows (by default the stage's own) tokenised under its settings."""
+        return prepare(stage, self.stage_rows(stage) if rows is None else rows, self.template)
+
+
+def prepare(stage: Stage, rows: Sequence[Row], template: ChatTemplate) -> Prepared:
+    """Rows tokenised as the stage's settings say."""
+    mask = stage.get(MaskSettings).mask if MaskSettings in stage.settings else "assistant"
+    return tokenise(rows, template, stage.get(LoopSettings).max_length, mask)
 
 
 def source_of(stage: Stage) -> str | None:
     """The ``data`` (or ``prompts``) of a stage, None for a stage that reads no rows."""
     if stage.kind == "data":
-        return stage.get(PairSettings).prompts
+        return stage.get(DataSettings).prompts
     return stage.get(RowsSettings).data if RowsSettings in stage.settings else None
 
 
 def read_rows(stage: Stage, run: RunFolder | None, seed: int) -> list[Row]:
     """Reads the rows of a stage from its file, generator, or the folder of an earlier stage."""
     source = source_of(stage)
-    key = "prompts" if stage.kind == "data" else "data"
     if source is None:
+        key = "prompts" if stage.kind == "data" else "data"
         raise UsageError(f"{stage.name}.{key}", "is missing", "Name a file, embedded:NAME or stage:NAME.")
-    limit = stage.get(PairSettings if stage.kind == "data" else RowsSettings).rows
+    limit = stage.get(DataSettings if stage.kind == "data" else RowsSettings).rows
     split = "pairs" if stage.kind == "data" else "train"
     if source.startswith(FROM_STAGE):
         assert run is not None
         source = str(run.path / source.removeprefix(FROM_STAGE) / "rows.jsonl")
-    return load_rows(source, ROW_KINDS.get(stage.kind, "prompt"), split, limit, seed)
+    return load_rows(source, stage.rows, split, limit, seed)
 
 
 def check_rows(recipe: Recipe, template: ChatTemplate) -> tuple[dict[str, list[Row]], list[PromptRow]]:
@@ -107,34 +125,59 @@ def check_rows(recipe: Recipe, template: ChatTemplate) -> tuple[dict[str, list[R
     """
     rows: dict[str, list[Row]] = {}
     for number, stage in enumerate(recipe.stages):
+        _check_names(stage, recipe.stages[:number])
         source = source_of(stage)
-        if source is not None and source.startswith(FROM_STAGE):
-            earlier = [other.name for other in recipe.stages[:number] if other.kind == "data"]
-            wanted = source.removeprefix(FROM_STAGE)
-            if wanted not in earlier:
-                mend = nearest(wanted, earlier) if earlier else "Put a data stage before it."
-                raise UsageError(f"{stage.name}.data", f"no earlier stage {wanted!r} writes rows", mend)
-        elif stage.kind != "evaluate":
-            rows[stage.name] = read_rows(stage, None, recipe.seed)
-            if stage.kind != "data":
-                tokenise(rows[stage.name], template, stage.get(LoopSettings).max_length)
-        if stage.kind == "policy_gradient":
-            for name in {stage.get(GroupSettings).reward or _verifier(row) for row in rows.get(stage.name, [])}:
-                find_verifier(name)
+        if stage.kind == "evaluate" or (source is not None and source.startswith(FROM_STAGE)):
+            continue
+        rows[stage.name] = read_rows(stage, None, recipe.seed)
+        if stage.kind != "data":
+            prepare(stage, rows[stage.name], template)
+        if stage.samples:
+            check_rewards(stage, prompts_of(rows[stage.name], stage), recipe.stages[:number])
     return rows, [] if recipe.evaluate is None else suite_rows(
         recipe.evaluate.suite, recipe.evaluate.items, recipe.seed
     )
+
+
+def _check_names(stage: Stage, earlier: Sequence[Stage]) -> None:
+    """The stages that a stage names must be there before it and of a kind that can serve; its settings must agree."""
+    source = source_of(stage)
+    if source is not None and source.startswith(FROM_STAGE):
+        _known(f"{stage.name}.data", source.removeprefix(FROM_STAGE), [one for one in earlier if one.kind == "data"])
+    if TrainableSettings in stage.settings:
+        check_trainable(stage.get(TrainableSettings), reward_model=stage.kind == "reward")
+    trained = [one for one in earlier if one.kind not in ("data", "evaluate")]
+    if stage.start not in (None, BASE):
+        _known(f"{stage.name}.start", str(stage.start), [one for one in trained if one.kind != "reward"])
+    if StartSettings in stage.settings and stage.get(StartSettings).compute_of is not None:
+        _known(f"{stage.name}.compute_of", stage.get(StartSettings).compute_of, trained)
+
+
+def _known(where: str, name: str, stages: Sequence[Stage]) -> None:
+    names = [stage.name for stage in stages]
+    if name not in names:
+        mend = nearest(name, names) if names else "Put such a stage before it."
+        raise UsageError(where, f"no earlier stage {name!r} can serve here", mend)
 
 
 def suite_rows(suite: str, items: int, seed: int) -> list[PromptRow]:
     """The items of an evaluation suite."""
     rows = load_rows(suite, "prompt", "evaluation", items, seed)
     prompts = [row for row in rows if isinstance(row, PromptRow)]
-    for name in {row.verifier for row in prompts}:
-        find_verifier(name)
+    with Rewards(None, {}, TIME_LIMIT) as rewards:
+        rewards.check(prompts)
     return prompts
 
 
-def _verifier(row: Row) -> str:
-    assert isinstance(row, PromptRow)
-    return row.verifier
+def prompts_of(rows: Sequence[Row], stage: Stage) -> list[PromptRow]:
+    """The rows as prompts: prompt rows as they are, of a conversation what stands before its last answer."""
+    prompts = []
+    for row in rows:
+        if isinstance(row, PromptRow):
+            prompts.append(row)
+        elif isinstance(row, ChatRow) and row.messages[-1].role == "assistant" and len(row.messages) > 1:
+            answer = row.messages[-1].content
+            prompts.append(PromptRow(row.messages[:-1], answer, slices=row.slices, origin=row.origin))
+        else:
+            raise UsageError(str(row.origin), f"{stage.name} needs a prompt", "Give rows with a prompt.")
+    return prompts

@@ -8,17 +8,18 @@ from dataclasses import asdict, dataclass
 import torch
 
 from trimpot.core.samples import Sample
-from trimpot.data.prepare import tokenise
 from trimpot.data.template import ChatTemplate
 from trimpot.evaluation.run import EvaluationSettings
 from trimpot.models.adapters import TrainableSettings, decoder_layers
+from trimpot.models.critic import CriticSettings
 from trimpot.models.load import load
 from trimpot.models.policy import Policy
-from trimpot.recipe.context import check_rows
+from trimpot.recipe.context import check_rows, prepare
 from trimpot.recipe.read import Recipe
-from trimpot.recipe.schema import PairSettings, Stage
+from trimpot.recipe.schema import Stage
+from trimpot.recipe.settings import DataSettings
 from trimpot.rollout.engine import SamplingSettings
-from trimpot.rollout.source import GroupSettings
+from trimpot.rollout.settings import RolloutSettings
 from trimpot.training.settings import LoopSettings
 
 TRAIN_EFFICIENCY = 0.6
@@ -69,11 +70,11 @@ class StageEstimate:
 def estimate(recipe: Recipe) -> list[StageEstimate]:
     """Estimates of all stages. Loads the model and reads every row, so bad input is named here too."""
     policy = load(recipe.model, recipe.device, recipe.dtype, recipe.seed)
-    template = ChatTemplate(policy.tokenizer)
+    template = ChatTemplate(policy.tokenizer, policy.virtual_ids)
     rows, items = check_rows(recipe, template)
     rate = matmul_rate(policy)
     samples = {
-        stage.name: tokenise(rows[stage.name], template, stage.get(LoopSettings).max_length).samples
+        stage.name: prepare(stage, rows[stage.name], template).samples
         for stage in recipe.stages
         if stage.name in rows and LoopSettings in stage.settings
     }
@@ -93,8 +94,8 @@ def estimate(recipe: Recipe) -> list[StageEstimate]:
         )
     for stage in recipe.stages:
         if stage.kind == "data":
-            pairs: PairSettings = stage.get(PairSettings)
-            shape = (len(rows.get(stage.name, [])), pairs.samples, pairs.max_tokens)
+            made: DataSettings = stage.get(DataSettings)
+            shape = (len(rows.get(stage.name, [])), made.samples, made.max_tokens)
             results.append(_generation(stage.name, "data", policy, shape, usual, rate))
         elif stage.kind == "evaluate":
             settings: EvaluationSettings = stage.get(EvaluationSettings)
@@ -128,7 +129,7 @@ def _training(
     per_row = _mean_tokens(samples) if samples else usual
     decode = 0.0
     if stage.kind == "policy_gradient":
-        new = stage.get(GroupSettings).group * stage.get(SamplingSettings).max_tokens * COMPLETION_SHARE
+        new = stage.get(RolloutSettings).group * stage.get(SamplingSettings).max_tokens * COMPLETION_SHARE
         decode = new * loop.batch
         per_row += new
     tokens = int(per_row * loop.batch)
@@ -147,12 +148,15 @@ def _memory(stage: Stage, policy: Policy, parameters: int, tokens: int) -> float
     size = policy.model.dtype.itemsize
     layers, hidden = len(decoder_layers(policy)), policy.model.config.hidden_size
     choice: TrainableSettings = stage.get(TrainableSettings)
-    share = {"all": 1.0, "lora": 0.02, "last_k": choice.last_layers / layers}[choice.trainable]
+    # Adapters and virtual tokens are a few hundredths of the weights at most.
+    share = {"all": 1.0, "last_k": choice.last_layers / layers}.get(choice.trainable, 0.02)
     states = parameters * size * (1 + share * 3)
     if "reference_logprob_N" in stage.objective.needs and choice.trainable != "lora":
         states += parameters * size
-    if stage.kind == "reward":
+    if stage.kind in ("reward", "distill"):  # the policy waits beside the reward model; the teacher beside the student
         states += parameters * size
+    if CriticSettings in stage.settings:
+        states += parameters * size * 4
     return PROCESS_BYTES + states + tokens * layers * hidden * BYTES_PER_HIDDEN
 
 

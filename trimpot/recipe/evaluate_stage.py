@@ -1,14 +1,20 @@
-"""Evaluations within a run: the policy after a stage, its change against the stage before, a reward model's picks."""
+"""Evaluations within a run: the policy after a stage, its change against another, best of n, a reward model's picks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from trimpot.core.rows import PromptRow
-from trimpot.evaluation.run import EvaluationSettings, best_of_n, evaluate
+from trimpot.core.rows import PromptRow, Row
+from trimpot.evaluation.best_of import MAJORITY, VERIFIER, Pick, best_of_n, by_majority, by_reward, by_verifier
+from trimpot.evaluation.reward_report import reward_report
+from trimpot.evaluation.run import EvaluationSettings, evaluate
 from trimpot.models.reward import RewardModel
-from trimpot.recipe.context import Context
+from trimpot.recipe.compute import sampling_flops
+from trimpot.recipe.context import FROM_STAGE, Context
+from trimpot.recipe.judges import load_reward_model
 from trimpot.rollout.engine import SamplingSettings
+from trimpot.rollout.rewards import RewardModelJudge
 from trimpot.statistics.paired import paired_difference
 from trimpot.statistics.power import smallest_detectable_effect
 from trimpot.store.outcomes import Outcome, read_outcomes, write_outcomes
@@ -22,35 +28,95 @@ JUDGED = "reward"
 def evaluate_stage(
     context: Context, folder: StageFolder, rows: list[PromptRow], settings: EvaluationSettings
 ) -> list[str]:
-    """Evaluates the policy as it is now, writes the outcomes, and says how it changed against the stage before.
+    """Evaluates the policy as it is now, writes the outcomes, and says how it changed against the stage it began with,
+    and against the one whose compute it was given.
 
     Greedy answers always; with ``settings.samples`` sampled ones too: a policy gradient raises the expected score of a
-    sample, which can move while the most likely answer does not.
+    sample, which can move while the most likely answer does not; with ``settings.best_of`` the pick of so many.
     """
-    before, notes = _evaluated_before(context, folder), []
     tokens, run = settings.max_tokens, context.run.name
     greedy = evaluate(context.policy, rows, context.template, tokens, run, context.progress(f"evaluate {folder.name}"))
     write_outcomes(folder.outcomes_path, greedy)
-    if before is not None:
-        notes.append(change("greedy", before.name, read_outcomes(before.outcomes_path), greedy))
+    others = _compared(context, folder)
+    notes = [change("greedy", name, read_outcomes(other.outcomes_path), greedy) for name, other in others]
     if settings.samples:
         progress = context.progress(f"sample {folder.name}")
         sampled = evaluate(context.policy, rows, context.template, tokens, run, progress, settings.samples)
         write_outcomes(folder.sampled_outcomes_path, sampled)
         right = sum(one.score or 0.0 for one in sampled) / len(sampled)
         notes.append(f"sampled at temperature 1: {100 * right:.1f}% right")
-        if before is not None and before.sampled_outcomes_path.exists():
-            notes.append(change("sampled", before.name, read_outcomes(before.sampled_outcomes_path), sampled))
+        notes += [
+            change("sampled", name, read_outcomes(other.sampled_outcomes_path), sampled)
+            for name, other in others
+            if other.sampled_outcomes_path.exists()
+        ]
+    if settings.best_of > 1:
+        notes += _best_of(context, folder, rows, settings)
     return [note for note in notes if note]
+
+
+def _compared(context: Context, folder: StageFolder) -> list[tuple[str, StageFolder]]:
+    """The stages to compare with: where it began, and the one whose compute it had, in words."""
+    earlier = _evaluated_before(context, folder)
+    found = [] if earlier is None else [(earlier.name, earlier)]
+    record = folder.record()
+    named = record.get("settings", {}).get("compute_of")
+    if named is not None:
+        other = context.run.stage(named)
+        if other.outcomes_path.exists() and other.record()["kind"] != JUDGED:
+            found.append((f"{named} at equal compute ({other.record()['flops']:.2g} operations)", other))
+    return found
 
 
 def _evaluated_before(context: Context, folder: StageFolder) -> StageFolder | None:
     stages = context.run.stages()
-    position = [stage.name for stage in stages].index(folder.name)
+    names = [stage.name for stage in stages]
+    start = folder.record().get("start")
+    if start is not None and start in names:
+        begun = context.run.stage(start)
+        return begun if begun.outcomes_path.exists() else None
     earlier = [
-        stage for stage in stages[:position] if stage.outcomes_path.exists() and stage.record()["kind"] != JUDGED
+        stage
+        for stage in stages[: names.index(folder.name)]
+        if stage.outcomes_path.exists() and stage.record()["kind"] != JUDGED
     ]
     return earlier[-1] if earlier else None
+
+
+def _best_of(
+    context: Context,
+    folder: StageFolder,
+    rows: list[PromptRow],
+    settings: EvaluationSettings,
+) -> list[str]:
+    sampling = SamplingSettings(temperature=1.0, max_tokens=settings.max_tokens)
+    progress = context.progress(f"best of {settings.best_of}")
+    outcomes, best = best_of_n(
+        context.policy, _pick(context, settings.judge), rows, context.template, sampling, settings.best_of,
+        context.run.name, progress,
+    )  # fmt: skip
+    path = folder.path / "best_of_outcomes.parquet"
+    write_outcomes(path, outcomes)
+    tokens = settings.best_of * sum(len(one.prompt_ids) + settings.max_tokens for one in outcomes)
+    cost = f"at most {sampling_flops(context.policy, tokens):.2g} operations"
+    notes = [
+        f"best of {best.n} by {settings.judge}: {100 * best.picked:.1f}% right ({cost}); "
+        f"{100 * best.mean:.1f}% at random, {100 * best.best:.1f}% at best"
+    ]
+    greedy = read_outcomes(folder.outcomes_path)
+    notes.append(change(f"best of {best.n}", "its own greedy answers", greedy, outcomes))
+    return notes
+
+
+def _pick(context: Context, judge: str) -> Pick:
+    if judge == MAJORITY:
+        return by_majority
+    if judge == VERIFIER:
+        return by_verifier
+    name = (
+        str(context.run.stage(judge.removeprefix(FROM_STAGE)).model_folder) if judge.startswith(FROM_STAGE) else judge
+    )
+    return by_reward(RewardModelJudge([load_reward_model(name, context.policy)], "mean", 0.0))
 
 
 def change(what: str, name: str, before: Sequence[Outcome], after: Sequence[Outcome]) -> str:
@@ -80,17 +146,25 @@ def _by_item(outcomes: Sequence[Outcome]) -> dict[str, float]:
     return {item: sum(values) / len(values) for item, values in scores.items()}
 
 
-def judge_stage(context: Context, judge: RewardModel, folder: StageFolder) -> str:
-    """Best-of-4 of the policy by the reward model just trained, scored by the verifier; says how it did."""
-    if context.recipe.evaluate is None:
-        return ""
-    sampling = SamplingSettings(temperature=1.0, max_tokens=context.recipe.evaluate.max_tokens)
-    progress = context.progress("best of 4")
+def judge_stage(context: Context, judge: RewardModel, folder: StageFolder, held_out: Sequence[Row]) -> dict[str, Any]:
+    """What a reward model just trained is worth: on held-out rows, and picking the best of 4 samples of the policy."""
+    found: dict[str, Any] = {"notes": []}
+    if held_out:
+        report = reward_report(judge, held_out, context.template, folder.record()["settings"]["max_length"])
+        found["held_out"] = report.as_dict()
+        found["notes"].append(report.sentence())
+    settings = context.recipe.evaluate
+    if settings is None or not context.evaluation_rows or folder.record()["settings"]["objective"] != "bradley_terry":
+        return found
+    sampling = SamplingSettings(temperature=1.0, max_tokens=settings.max_tokens)
+    pick = by_reward(RewardModelJudge([judge], "mean", 0.0))
     outcomes, best = best_of_n(
-        context.policy, judge, context.evaluation_rows, context.template, sampling, BEST_OF, context.run.name, progress
-    )
+        context.policy, pick, context.evaluation_rows, context.template, sampling, BEST_OF,
+        context.run.name, context.progress("best of 4"),
+    )  # fmt: skip
     write_outcomes(folder.outcomes_path, outcomes)
-    return (
+    found["notes"].append(
         f"best of {best.n} samples of the policy before it: {best.picked:.3f} right as the reward model picks,"
         f" {best.mean:.3f} at random, {best.best:.3f} as the verifier picks"
     )
+    return found

@@ -13,7 +13,7 @@ import yaml
 from trimpot.core.errors import UsageError, nearest
 from trimpot.evaluation.run import EvaluationSettings
 from trimpot.recipe.schema import Stage, build_stage, convert
-from trimpot.store.run_folder import stage_names
+from trimpot.store.run_folder import STAGE_NAME, stage_names
 
 TOP = {"model": str, "seed": int, "device": str, "dtype": str}
 KEYS = (*TOP, "evaluate", "stages")
@@ -73,14 +73,29 @@ def build_recipe(tree: Any, where: str, overrides: Sequence[str] = ()) -> Recipe
         if given is not None and not isinstance(given, Mapping):
             raise UsageError(f"{where}: {kind}", f"{given!r} is not a mapping", f"Write '- {kind}: {{steps: 40}}'.")
         entries.append((kind, given or {}))
-    names = stage_names([kind for kind, _ in entries])
-    stages = [build_stage(kind, name, given) for (kind, given), name in zip(entries, names, strict=True)]
+    names = _names(entries, where)
+    stages = [build_stage(kind, name, _unnamed(given)) for (kind, given), name in zip(entries, names, strict=True)]
     evaluation = None
     if tree.get("evaluate") is not None:
         evaluation = build_stage("evaluate", "evaluate", tree["evaluate"]).get(EvaluationSettings)
     defaults: dict[str, Any] = {"model": "smollm2-135m", "seed": 0, "device": "auto", "dtype": "auto"}
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     return Recipe(**{**defaults, **top}, evaluate=evaluation, stages=tuple(stages), text=text)
+
+
+def _names(entries: Sequence[tuple[str, Any]], where: str) -> list[str]:
+    """The stages' names: their ``name``, else their kind, numbered where it comes again."""
+    unnamed = iter(stage_names([kind for kind, given in entries if "name" not in given]))
+    names = [str(given["name"]) if "name" in given else next(unnamed) for _, given in entries]
+    for number, name in enumerate(names):
+        if name in names[:number] or name == "base" or not STAGE_NAME.fullmatch(name):
+            mend = "Give every stage a name of its own: small letters, digits, _ and an ending such as -2."
+            raise UsageError(f"{where}: stages[{number}].name", f"{name!r} is taken or not a name", mend)
+    return names
+
+
+def _unnamed(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in given.items() if key != "name"}
 
 
 def _override(tree: dict[str, Any], override: str) -> None:
@@ -97,9 +112,18 @@ def _override(tree: dict[str, Any], override: str) -> None:
     if kind == "evaluate" and isinstance(tree.get("evaluate"), dict):
         tree["evaluate"][key] = value
         return
-    fitting = [entry for entry in tree.get("stages") or () if isinstance(entry, dict) and kind in entry]
+    fitting = [
+        entry for entry in tree.get("stages") or () if isinstance(entry, dict) and _is_called(entry, stage, kind)
+    ]
     if not 1 <= position <= len(fitting):
         known = [str(name) for entry in tree.get("stages") or () if isinstance(entry, dict) for name in entry]
         raise UsageError(f"--set {path}", f"there is no stage {stage!r}", nearest(kind, known or ["stages"]))
     entry = fitting[position - 1]
-    entry[kind] = {**(entry[kind] or {}), key: value}
+    ((kind, given),) = entry.items()
+    entry[kind] = {**(given or {}), key: value}
+
+
+def _is_called(entry: Mapping[str, Any], stage: str, kind: str) -> bool:
+    """Whether a stage of the recipe goes by the name of an override: its own name, or its kind."""
+    named = [given["name"] for given in entry.values() if isinstance(given, Mapping) and "name" in given]
+    return stage in named if named else kind in entry

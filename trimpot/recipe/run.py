@@ -10,25 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from trimpot.core.errors import UsageError
-from trimpot.core.rows import PromptRow, Row
+from trimpot.core.rows import Row
 from trimpot.data.lineage import lineage_table
-from trimpot.data.pairs import pairs_from_samples
 from trimpot.data.template import ChatTemplate
 from trimpot.evaluation.run import EvaluationSettings
 from trimpot.models.load import load
-from trimpot.recipe.context import Context, Listener, Silence, check_rows, read_rows, suite_rows
+from trimpot.recipe.context import BASE, Context, Listener, Silence, check_rows, suite_rows
+from trimpot.recipe.data_stage import make_rows
 from trimpot.recipe.evaluate_stage import evaluate_stage
 from trimpot.recipe.read import Recipe
-from trimpot.recipe.schema import PairSettings, Stage, build_stage
+from trimpot.recipe.schema import Stage, build_stage
 from trimpot.recipe.train_stage import train_stage
-from trimpot.rollout.engine import SamplingSettings, generate
-from trimpot.rollout.source import decode
-from trimpot.rollout.verifiers import find_verifier
-from trimpot.store.atomic import write_text
 from trimpot.store.environment import now
 from trimpot.store.run_folder import RunFolder, StageFolder
 
-TRAINS_POLICY = ("sft", "preference", "policy_gradient")
+TRAINS_POLICY = ("sft", "distill", "preference", "policy_gradient")
 
 
 def run_recipe(recipe: Recipe, output: Path, resume: bool = False, listener: Listener | None = None) -> RunFolder:
@@ -51,14 +47,13 @@ def run_recipe(recipe: Recipe, output: Path, resume: bool = False, listener: Lis
     finished = _finished(output, stages) if resume else 0
     base = _model_before(output, stages[:finished], recipe)
     policy = load(base, recipe.device, recipe.dtype, recipe.seed)
-    template = ChatTemplate(policy.tokenizer)
-    rows, items = check_rows(recipe, template)
+    rows, items = check_rows(recipe, ChatTemplate(policy.tokenizer, policy.virtual_ids))
     if not resume:
         run = RunFolder.create(output)
         run.write_recipe(recipe.text)
         everything: list[Row] = [*items, *(row for part in rows.values() for row in part)]
         lineage_table(everything).write_parquet(run.lineage_path)
-    context = Context(recipe, run, policy, template, items, rows, hearer)
+    context = Context(recipe, run, policy, items, rows, hearer)
     for index, stage in enumerate(stages):
         if index >= finished:
             _run_stage(context, stage, index)
@@ -68,7 +63,7 @@ def run_recipe(recipe: Recipe, output: Path, resume: bool = False, listener: Lis
 def _with_base_evaluation(recipe: Recipe) -> tuple[Stage, ...]:
     if recipe.evaluate is None:
         return recipe.stages
-    return (build_stage("evaluate", "base", {}), *recipe.stages)
+    return (build_stage("evaluate", BASE, {}), *recipe.stages)
 
 
 def _finished(output: Path, stages: tuple[Stage, ...]) -> int:
@@ -91,6 +86,8 @@ def _model_before(output: Path, stages: tuple[Stage, ...], recipe: Recipe) -> st
 def _run_stage(context: Context, stage: Stage, index: int) -> None:
     folder = context.run.stage(stage.name)
     record: dict[str, Any] = {"kind": stage.kind, "index": index, "settings": stage.values(), "started": now()}
+    if stage.start is not None:
+        record["start"] = stage.start
     folder.write_record({**record, "status": "running"})
     began = time.perf_counter()
     try:
@@ -107,51 +104,24 @@ def _run_stage(context: Context, stage: Stage, index: int) -> None:
 
 def _work(context: Context, stage: Stage, folder: StageFolder) -> dict[str, Any]:
     evaluation = context.recipe.evaluate
-    if stage.kind == "data":
-        return _make_pairs(context, stage, folder)
     if stage.kind == "evaluate":
         settings = stage.get(EvaluationSettings)
         rows = context.evaluation_rows
-        if stage.name != "base" or evaluation is None:
+        if stage.name != BASE or evaluation is None:
             rows = suite_rows(settings.suite, settings.items, context.recipe.seed)
         else:
             settings = evaluation
         return {"notes": evaluate_stage(context, folder, rows, settings)}
+    before = context.policy
+    if stage.start is not None:
+        name = context.recipe.model if stage.start == BASE else str(context.run.stage(stage.start).model_folder)
+        context.policy = load(name, context.recipe.device, context.recipe.dtype, context.recipe.seed)
+    if stage.kind not in TRAINS_POLICY:
+        # What samples rows, or learns to judge, leaves the policy as it was.
+        counts = (make_rows if stage.kind == "data" else train_stage)(context, stage, folder)
+        context.policy = before
+        return counts
     counts = train_stage(context, stage, folder)
-    if evaluation is not None and stage.kind in TRAINS_POLICY:
+    if evaluation is not None:
         counts["notes"] = evaluate_stage(context, folder, context.evaluation_rows, evaluation)
     return counts
-
-
-def _make_pairs(context: Context, stage: Stage, folder: StageFolder) -> dict[str, Any]:
-    """Samples completions of every prompt, scores them, and writes the constructed pairs to rows.jsonl."""
-    settings: PairSettings = stage.get(PairSettings)
-    rows = context.rows.get(stage.name) or read_rows(stage, context.run, context.recipe.seed)
-    prompts = [row for row in rows if isinstance(row, PromptRow)]
-    sampling = SamplingSettings(settings.temperature, settings.max_tokens)
-    groups = generate(
-        context.policy, [context.template.prompt(row) for row in prompts], settings.samples, sampling,
-        context.stage_seed(stage), context.progress("sample pairs"),
-    )  # fmt: skip
-    texts = [[decode(context.policy, one) for one in group] for group in groups]
-    scores = [
-        [find_verifier(row.verifier)(text, row).value for text in group]
-        for row, group in zip(prompts, texts, strict=True)
-    ]
-    pairs = pairs_from_samples(prompts, texts, scores)
-    if not pairs:
-        mend = "Raise samples or temperature, or put more SFT before it."
-        raise UsageError(stage.name, "no prompt got both a right and a wrong completion", mend)
-    lines = [
-        {
-            "prompt": [message.as_dict() for message in pair.prompt],
-            "chosen": [message.as_dict() for message in pair.chosen],
-            "rejected": [message.as_dict() for message in pair.rejected],
-            "slices": dict(pair.slices),
-        }
-        for pair in pairs
-    ]
-    write_text(folder.path / "rows.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-    lineage_table(pairs).write_parquet(folder.path / "lineage.parquet")
-    notes = f"constructed: {len(pairs)} pairs of {len(prompts)} prompts x {settings.samples} own samples, by verifier"
-    return {"rows": len(pairs), "notes": notes}

@@ -11,51 +11,51 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from trimpot.core.errors import UsageError, nearest
-from trimpot.core.settings import check_settings, setting
+from trimpot.core.settings import check_settings
+from trimpot.data.prepare import MaskSettings
 from trimpot.evaluation.run import EvaluationSettings
 from trimpot.models.adapters import TrainableSettings
-from trimpot.objectives import OBJECTIVES
-from trimpot.objectives.policy_gradient.grpo import PRESETS
+from trimpot.models.critic import CriticSettings
+from trimpot.models.noise import NoiseSettings
+from trimpot.objectives import OBJECTIVES, PRESETS
+from trimpot.recipe.settings import (
+    DataSettings,
+    HeldOutSettings,
+    JudgeSettings,
+    OnlineSettings,
+    RowsSettings,
+    StartSettings,
+)
+from trimpot.rollout.distill import DistillSettings
 from trimpot.rollout.engine import SamplingSettings
-from trimpot.rollout.source import GroupSettings
+from trimpot.rollout.settings import RolloutSettings, check_together
 from trimpot.training.settings import LoopSettings, OptimizerSettings
 
-
-@dataclass(frozen=True)
-class RowsSettings:
-    """Which rows a stage trains on."""
-
-    data: str | None = setting(None, "a file, embedded:NAME, or stage:NAME for the rows an earlier stage wrote")
-    rows: int | None = setting(None, "use at most this many rows", at_least=1)
-
-
-@dataclass(frozen=True)
-class PairSettings:
-    """Preference pairs constructed from the model's own samples, judged by the rows' verifier."""
-
-    prompts: str | None = setting(None, "rows with a verifier: a file or embedded:NAME")
-    rows: int | None = setting(None, "use at most this many prompts", at_least=1)
-    samples: int = setting(8, "completions sampled of each prompt", at_least=2)
-    temperature: float = setting(1.0, "of the samples", at_least=0)
-    max_tokens: int = setting(24, "longest completion in tokens", at_least=1)
-
-
-TRAINING = (RowsSettings, LoopSettings, OptimizerSettings, TrainableSettings)
+TRAINING = (StartSettings, RowsSettings, LoopSettings, OptimizerSettings, TrainableSettings)
 SETTINGS: dict[str, tuple[type, ...]] = {
-    "sft": TRAINING,
-    "reward": TRAINING,
-    "preference": TRAINING,
-    "policy_gradient": (*TRAINING, GroupSettings, SamplingSettings),
-    "data": (PairSettings,),
+    "sft": (*TRAINING, MaskSettings, NoiseSettings),
+    "distill": (*TRAINING, MaskSettings, DistillSettings, SamplingSettings),
+    "reward": (*TRAINING, HeldOutSettings),
+    "preference": (*TRAINING, OnlineSettings, JudgeSettings, SamplingSettings),
+    "policy_gradient": (*TRAINING, RolloutSettings, JudgeSettings, SamplingSettings),
+    "data": (DataSettings,),
     "evaluate": (EvaluationSettings,),
 }
-ROW_KINDS = {"sft": "chat", "reward": "preference pair", "preference": "preference pair", "policy_gradient": "prompt"}
-DEFAULT_OBJECTIVES = {"sft": "sft", "reward": "bradley_terry", "preference": "dpo", "policy_gradient": "grpo"}
+OBJECTIVE_SETTINGS: dict[str, tuple[type, ...]] = {"ppo": (CriticSettings,)}
+"""Settings that one objective has beside those of its stage."""
+DEFAULT_OBJECTIVES = {
+    "sft": "sft", "distill": "gkd", "reward": "bradley_terry", "preference": "dpo", "policy_gradient": "grpo",
+}  # fmt: skip
 DEFAULTS: dict[str, dict[str, Any]] = {
     "reward": {"learning_rate": 1e-4},  # TRL's RewardConfig
     "preference": {"learning_rate": 1e-6},  # TRL's DPOConfig
     "policy_gradient": {"learning_rate": 1e-6},  # arXiv 2402.03300, section 4.2, and TRL's GRPOConfig
 }
+STAGE_ROWS = {
+    "sft": "chat or text", "distill": "chat", "reward": "preference pair", "preference": "preference pair",
+    "policy_gradient": "prompt", "data": "prompt",
+}  # fmt: skip
+OBJECTIVE_ROWS = {"kto": "feedback", "process_reward": "steps"}
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,26 @@ class Stage:
 
     def get(self, kind: type) -> Any:
         return self.settings[kind]
+
+    @property
+    def rows(self) -> str:
+        """The kind of row it reads."""
+        if self.samples:
+            return "prompt"
+        own = None if self.objective is None else OBJECTIVE_ROWS.get(self.objective.name)
+        return own or STAGE_ROWS.get(self.kind, "prompt")
+
+    @property
+    def samples(self) -> bool:
+        """Whether it trains on completions of the policy that rewards score."""
+        return RolloutSettings in self.settings or (OnlineSettings in self.settings and self.get(OnlineSettings).online)
+
+    @property
+    def start(self) -> str | None:
+        """The stage (or base) whose model it begins with. None: the model as it is."""
+        part = StartSettings if StartSettings in self.settings else DataSettings
+        start: str | None = self.get(part).start if part in self.settings else None
+        return start
 
     def values(self) -> dict[str, Any]:
         """Every setting of the stage with its value, defaults included."""
@@ -87,24 +107,29 @@ def build_stage(kind: str, name: str, given: Mapping[str, Any]) -> Stage:
     if kind not in SETTINGS:
         raise UsageError(f"stage {kind!r}", "is unknown", nearest(kind, SETTINGS))
     values = dict(given)
-    objective_type = _objective_type(kind, values.pop("objective", DEFAULT_OBJECTIVES.get(kind)), name)
+    objective_type: Any = _objective_type(kind, values.pop("objective", DEFAULT_OBJECTIVES.get(kind)), name)
+    presets: Mapping[str, Mapping[str, Any]] = PRESETS.get(objective_type.name, {}) if objective_type else {}
     preset = values.pop("preset", None)
-    base = dict(DEFAULTS.get(kind, {}))
-    if preset is not None:
-        if kind != "policy_gradient" or preset not in PRESETS:
-            raise UsageError(f"{name}.preset", f"{preset!r} is unknown", nearest(str(preset), PRESETS))
-        base.update(PRESETS[preset])
-    merged = {**base, **values}
-    if merged.get("normalisation") == "fixed":
+    if preset is not None and preset not in presets:
+        mend = nearest(str(preset), presets) if presets else "This objective has none: leave preset out."
+        raise UsageError(f"{name}.preset", f"{preset!r} is unknown", mend)
+    merged = {**DEFAULTS.get(kind, {}), **(presets[preset] if preset is not None else {}), **values}
+    if merged.get("normalisation", getattr(objective_type, "normalisation", None)) == "fixed":
         merged.setdefault("completion_limit", merged.get("max_tokens", SamplingSettings().max_tokens))
-    classes = SETTINGS[kind] + ((objective_type,) if objective_type else ())
+    own = () if objective_type is None else (*OBJECTIVE_SETTINGS.get(objective_type.name, ()), objective_type)
+    classes = (*SETTINGS[kind], *own)
     known = {field.name: cls for cls in classes for field in dataclasses.fields(cls)}
-    extra = ("objective", "preset") if kind == "policy_gradient" else (("objective",) if objective_type else ())
+    extra = (("objective",) if objective_type else ()) + (("preset",) if presets else ())
     for key in merged:
         if key not in known:
             raise UsageError(f"{name}.{key}", "is not a setting of this stage", nearest(key, [*known, *extra]))
     parts = {cls: _build(cls, {k: v for k, v in merged.items() if known[k] is cls}, name) for cls in classes}
-    objective = parts.pop(objective_type) if objective_type else None
+    objective: Any = parts.pop(objective_type) if objective_type else None
+    if RolloutSettings in parts:
+        check_together(parts[SamplingSettings], parts[LoopSettings].batch, parts[RolloutSettings], objective, name)
+    if OnlineSettings in parts and parts[OnlineSettings].online and objective.name in OBJECTIVE_ROWS:
+        problem = f"{objective.name} learns from single answers, and online sampling makes pairs"
+        raise UsageError(f"{name}.objective", problem, "Take an objective on pairs, such as dpo.")
     return Stage(kind, name, parts, objective)
 
 

@@ -32,7 +32,7 @@ class SamplingSettings:
     """How completions are drawn."""
 
     temperature: float = setting(1.0, "0 is greedy; else divides the logits", "TRL's GRPOConfig", at_least=0)
-    max_tokens: int = setting(256, "longest completion in tokens", "TRL's GRPOConfig", at_least=1)
+    max_tokens: int = setting(256, "longest completion in tokens", "ours; TRL 1.16 GRPOConfig has 512", at_least=1)
 
 
 @dataclass
@@ -58,16 +58,19 @@ def generate(
     settings: SamplingSettings,
     seed: int,
     progress: Progress = ignore,
+    names: Sequence[int] | None = None,
 ) -> list[list[Completion]]:
     """Draws ``samples`` completions of every prompt.
 
-    Every sample has its own random stream, named by its prompt's index and its number, so that neither the batch nor
-    the order of prompts in it changes a draw. ``progress`` hears after every token how many completions are done.
+    Every sample has its own random stream, named by its prompt's name (one of ``names``, by default the prompt's
+    index) and its number, so that neither the batch nor the other prompts change a draw. ``progress`` hears after
+    every token how many completions are done.
 
     Raises:
         UsageError: an empty prompt, or one that leaves no room in the model's context.
     """
-    limit = getattr(policy.model.config, "max_position_embeddings", None)
+    limit = context_limit(policy)
+    names = range(len(prompts)) if names is None else names
     for index, prompt in enumerate(prompts):
         if not prompt:
             raise UsageError(f"prompt {index}", "is empty", "Give every prompt at least one token.")
@@ -81,7 +84,7 @@ def generate(
     total = samples * len(prompts)
     for low in range(0, len(order), per_wave):
         wave = order[low : low + per_wave]
-        rows = [(completion, seed_for(seed, i, n)) for i in wave for n, completion in enumerate(results[i])]
+        rows = [(completion, seed_for(seed, names[i], n)) for i in wave for n, completion in enumerate(results[i])]
         for waiting in _decode(policy, [prompts[i] for i in wave], samples, rows, settings):
             progress(samples * (low + len(wave)) - waiting, total)
     return results
@@ -162,3 +165,14 @@ def end_tokens(policy: Policy) -> set[int]:
     configured = getattr(getattr(policy.model, "generation_config", None), "eos_token_id", None)
     many = configured if isinstance(configured, list) else [configured]
     return {*ChatTemplate(policy.tokenizer).stop_ids, *(token for token in many if token is not None)}
+
+
+def context_limit(policy: Policy) -> int | None:
+    """The longest sequence that the model can read, in tokens. None: its configuration does not say."""
+    limit: int | None = getattr(policy.model.config, "max_position_embeddings", None)
+    return limit
+
+
+def decode(policy: Policy, completion: Completion) -> str:
+    """A completion's text without special tokens."""
+    return str(policy.tokenizer.decode(completion.ids, skip_special_tokens=True))

@@ -1,1 +1,1 @@
-"""Intervals, paired and clustered comparisons, power, correlation and correction for many tests."""
+"""Intervals, paired and clustered comparisons, power, correlation, calibration and correction for many tests."""

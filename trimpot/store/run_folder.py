@@ -16,7 +16,7 @@ from trimpot.store.environment import environment
 
 STATUSES = ("running", "done", "failed")
 _LOGS = ("metrics.jsonl", "alarms.jsonl", "samples.jsonl", "batches.jsonl")
-_NAME = re.compile(r"[a-z][a-z0-9_]*(-[0-9]+)?")
+STAGE_NAME = re.compile(r"[a-z][a-z0-9_]*(-[0-9]+)?")
 
 
 def stage_names(kinds: Sequence[str]) -> tuple[str, ...]:
@@ -194,7 +194,7 @@ class RunFolder:
         Raises:
             UsageError: the name is not that of a stage.
         """
-        if not _NAME.fullmatch(name):
+        if not STAGE_NAME.fullmatch(name):
             raise UsageError(name, "is no stage name", "Give a stage's kind, with -2, -3 where it comes again.")
         folder = self.path / name
         folder.mkdir(exist_ok=True)

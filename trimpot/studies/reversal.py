@@ -15,8 +15,7 @@ from trimpot.data.template import ChatTemplate
 from trimpot.models.policy import Policy
 from trimpot.models.tiny import tiny
 from trimpot.objectives.supervised.sft import SupervisedFineTuning
-from trimpot.rollout.engine import Completion, SamplingSettings, generate
-from trimpot.rollout.source import decode
+from trimpot.rollout.engine import Completion, SamplingSettings, decode, generate
 from trimpot.rollout.verifiers import exact
 from trimpot.training.loop import Plan, TrainState, train
 from trimpot.training.rows import DatasetSource

@@ -17,7 +17,7 @@ Prepare = Callable[[Settings, int, Path], None]
 Run = Callable[[Values, Settings, int, Path], Mapping[str, float]]
 
 PACKAGE = Path(__file__).parent.parent
-CODE = ("core", "data", "models", "objectives", "rollout", "training", "studies")
+CODE = ("core", "data", "detectors", "models", "objectives", "rollout", "training", "studies")
 """Packages that a run's numbers can depend on: a change in them makes the plan another plan."""
 
 RULE = (

@@ -37,7 +37,10 @@ def save_checkpoint(state: TrainState, folder: Path, keep: int, settings: dict[s
         )
         save_file(moments, temporary / "optimizer.safetensors")
         save_file({"cpu": torch.get_rng_state()}, temporary / "random.safetensors")
-        write_json(temporary / "state.json", {"step": state.step, "settings": content_hash(settings)})
+        write_json(
+            temporary / "state.json",
+            {"step": state.step, "settings": content_hash(settings), "carried": dict(state.carried)},
+        )
     for old in checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
     return target
@@ -74,4 +77,4 @@ def restore_checkpoint(state: TrainState, checkpoint: Path, settings: dict[str, 
         if entry:
             state.optimizer.state[value] = entry
     torch.set_rng_state(load_file(checkpoint / "random.safetensors")["cpu"])
-    state.step = int(record["step"])
+    state.step, state.carried = int(record["step"]), record["carried"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -11,13 +11,19 @@ from torch import Tensor
 from trimpot.training.settings import OptimizerSettings
 
 
-def build_optimizer(parameters: dict[str, Tensor], settings: OptimizerSettings) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters; biases and norms (one dimension) get no weight decay."""
-    matrices = [value for value in parameters.values() if value.ndim > 1]
-    vectors = [value for value in parameters.values() if value.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+def build_optimizer(
+    parameters: Mapping[str, Tensor], settings: OptimizerSettings, factors: Mapping[str, float]
+) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters; biases and norms (one dimension) get no weight decay.
+
+    Parameters whose name begins with a key of ``factors`` learn at that multiple of the learning rate.
+    """
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for name, value in parameters.items():
+        factor = next((factor for prefix, factor in factors.items() if name.startswith(prefix)), 1.0)
+        groups.setdefault((factor, settings.weight_decay if value.ndim > 1 else 0.0), []).append(value)
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+        [{"params": values, "weight_decay": decay, "factor": factor} for (factor, decay), values in groups.items()],
         lr=settings.learning_rate,
         betas=(settings.beta1, settings.beta2),
         fused=True,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from trimpot.core.samples import Draw, Sample
 from trimpot.core.stats import Stat
 from trimpot.data.order import RowSource
-from trimpot.training.streams import Trainee
 
 
 class DatasetSource:
@@ -16,6 +15,8 @@ class DatasetSource:
     def __init__(self, samples: Sequence[Sample], batch: int, seed: int) -> None:
         self.order = RowSource(samples, batch, seed)
 
-    def draw(self, step: int, policy: Trainee) -> Draw:
+    steps_per_draw = 1
+
+    def draw(self, step: int, carried: Mapping[str, float]) -> Draw:
         samples = self.order.draw(step - 1)
         return Draw(samples, stats={"epoch": Stat(self.order.epoch(step), 1)})

@@ -1,19 +1,35 @@
-"""The streams an objective asks for: the policy's pass with gradients, the reference's without, cached by row."""
+"""The streams an objective asks for: the trainee's pass with gradients, the reference's without, cached by row."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from trimpot.core.tensors import Batch, Objective, Streams
+from trimpot.core.tensors import Batch, Streams, Wanted
 from trimpot.models.policy import Policy
 from trimpot.models.reward import RewardModel
 
-Trainee = Policy | RewardModel
 Reference = Callable[[Batch], Tensor]
+
+
+class Trainee(Protocol):
+    """What the loop trains: a policy, a reward model, a policy with its critic, a student with its teacher."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def trainable(self) -> dict[str, Tensor]:
+        """The parameters that train, by name."""
+
+    def streams(self, batch: Batch, wanted: Wanted) -> Mapping[str, Tensor]:
+        """The streams this model makes of a packed batch, by the names of ``Streams``, with gradients."""
+
+    def models(self) -> Mapping[str, Policy | RewardModel]:
+        """What the stage leaves behind, by the name of its folder; ``model`` is what the next stage goes on with."""
 
 
 def reference_of(policy: Policy, cache: bool, temperature: float = 1.0) -> Reference:
@@ -50,33 +66,27 @@ def frozen_copy(policy: Policy) -> Policy:
     return Policy(model, policy.tokenizer, policy.name)
 
 
+MODEL_MADE_N = ("logprob_N", "reference_logprob_N", "value_N", "reward_N", "divergence_N")
+
+
 def fixed_streams(batch: Batch) -> Streams:
-    """The streams that do not depend on the model; log-probs and rewards are zeros (for counting)."""
+    """The streams that do not depend on the model; what a model makes is zeros (for counting)."""
     zeros_N = torch.zeros(len(batch.target_ids_N), device=batch.ids_T.device)
-    return Streams(
-        sequence_N=batch.sequence_N,
-        sequences=batch.sequences,
-        logprob_N=zeros_N,
-        reference_logprob_N=zeros_N,
-        reward_S=torch.zeros(batch.sequences, device=batch.ids_T.device),
-        **{"sampler_logprob_N": zeros_N, **batch.streams},
-    )
+    zeros_S = torch.zeros(batch.sequences, device=batch.ids_T.device)
+    made = {name: zeros_N for name in (*MODEL_MADE_N, "sampler_logprob_N", "old_logprob_N")}
+    found: dict[str, Any] = {**made, "reward_S": zeros_S, **batch.streams}
+    return Streams(batch.sequence_N, batch.sequences, **found)
 
 
 def compute_streams(
-    trainee: Trainee, batch: Batch, objective: Objective, reference: Reference | None, temperature: float
+    trainee: Trainee, batch: Batch, wanted: Wanted, reference: Reference | None, step: Mapping[str, float]
 ) -> Streams:
-    """Runs the passes the objective needs: the trainee's with gradients, the reference's without."""
-    if isinstance(trainee, RewardModel):
-        return Streams(batch.sequence_N, batch.sequences, reward_S=trainee.rewards(batch), **batch.streams)
-    scores = trainee.scores(batch, temperature)
-    needs_reference = reference is not None and "reference_logprob_N" in objective.needs
-    return Streams(
-        sequence_N=batch.sequence_N,
-        sequences=batch.sequences,
-        logprob_N=scores.logprob_N,
-        entropy_N=scores.entropy_N,
-        correct_N=scores.correct_N,
-        reference_logprob_N=reference(batch) if reference is not None and needs_reference else None,
-        **batch.streams,
-    )
+    """Runs the passes that are wanted: the trainee's with gradients, the reference's without.
+
+    Streams that the batch brings along (a rollout's reference log-probs) are not computed again.
+    """
+    made = dict(trainee.streams(batch, wanted))
+    if reference is not None and "reference_logprob_N" in wanted.needs and "reference_logprob_N" not in batch.streams:
+        made["reference_logprob_N"] = reference(batch)
+    found: dict[str, Any] = {**made, **batch.streams}
+    return Streams(batch.sequence_N, batch.sequences, step=step, **found)

@@ -11,8 +11,8 @@ from typing import ClassVar
 from torch.nn.functional import logsigmoid
 
 from trimpot.core.settings import setting
-from trimpot.core.tensors import LossOut, Streams, Term, stat
-from trimpot.objectives.require import optional, require, require_pairs
+from trimpot.core.tensors import LossOut, Streams
+from trimpot.objectives.preference.pairs import difference, logratio_sums, pair_loss, reference_statistics
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,13 @@ class DPO:
         the reference more: the implicit reward of an answer is β log π/π_ref.
 
     Shapes: logprob_N, reference_logprob_N, entropy_N [N]; sequences 2i and 2i+1 are pair i.
-    Units: log-probs and ``logratio/*`` in nats per answer; ``rewards/*`` are β times nats.
+    Units: log-probs and ``logratio/*`` in nats per answer; ``rewards/*`` are β times nats; ``length_gap`` in tokens.
     Raises: ValueError when a needed stream is missing or has the wrong length, or the number of sequences is odd.
     Edge cases: no pair: the loss is 0 and every statistic None. Policy = reference: ln 2, margin 0.
         A margin of 0 counts as wrong in ``rewards/accuracies``, as in TRL.
     Source: arXiv 2305.18290 eq. 7. TRL 1.16 ``DPOTrainer._compute_loss`` (loss type "sigmoid") gives the same
-        value. ``logratio/*`` is ours: log π/π_ref on the data, which is no KL, as the policy did not sample it.
+        value. ``length_gap`` and ``logratio/*`` are ours: log π/π_ref on the data is no KL, as the policy did not
+        sample it.
     Fails when: see card dpo.beta. ``rewards/margins`` rises while ``logps/chosen`` falls.
 
     Example: β = 0.1, chosen up by 3 nats, rejected down by 2, so that the argument of σ is 0.1 · (3 − −2) = 0.5:
@@ -57,27 +58,6 @@ class DPO:
     )
 
     def __call__(self, streams: Streams) -> LossOut:
-        require_pairs(streams, self.name)
-        logprob_N, reference_logprob_N = require(streams, self.name, *self.needs)
-        entropy_N = optional(streams, self.name, "entropy_N")
-        logprob_S = streams.sum_by_sequence(logprob_N)
-        # Token differences first: two long sums of nearly equal numbers would cancel in float32.
-        logratio_S = streams.sum_by_sequence(logprob_N - reference_logprob_N)
-        chosen_P, rejected_P = logratio_S[0::2], logratio_S[1::2]
-        margin_P = self.beta * (chosen_P - rejected_P)
-        loss_P = -logsigmoid(margin_P)
-
-        stats = {
-            "loss": stat(loss_P),
-            "rewards/chosen": stat(self.beta * chosen_P),
-            "rewards/rejected": stat(self.beta * rejected_P),
-            "rewards/margins": stat(margin_P),
-            "rewards/accuracies": stat(margin_P > 0),
-            "logps/chosen": stat(logprob_S[0::2]),
-            "logps/rejected": stat(logprob_S[1::2]),
-            "logratio/chosen": stat(chosen_P),
-            "logratio/rejected": stat(rejected_P),
-        }
-        if entropy_N is not None:
-            stats["entropy"] = stat(entropy_N)
-        return LossOut((Term("preference", 1.0, loss_P.sum(), float(len(loss_P))),), stats)
+        logratio_S = logratio_sums(streams, self.name)
+        loss_P = -logsigmoid(self.beta * difference(logratio_S))
+        return pair_loss(loss_P, reference_statistics(streams, self.name, self.beta, logratio_S))

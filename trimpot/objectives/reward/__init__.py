@@ -1,1 +1,1 @@
-"""Objectives that fit a reward model to preferences."""
+"""Objectives that fit a reward model to preferences or to the labels of steps, and ensembles of reward models."""

@@ -1,4 +1,4 @@
-"""The Bradley–Terry reward model, with margin and centring.
+"""The Bradley–Terry reward model, with margin, centring and label smoothing.
 
 Shape suffixes: S sequences, P = S / 2 pairs.
 """
@@ -21,20 +21,24 @@ from trimpot.objectives.require import optional, require, require_pairs
 class BradleyTerry:
     """Negative log-likelihood that the chosen answer beats the rejected one under the reward model.
 
-    Equation: L = mean over pairs of [ −log σ(r⁺ − r⁻ − m) + c · (r⁺ + r⁻)² ].
+    Equation: L = mean over pairs of [ −(1 − ε) log σ(d) − ε log σ(−d) + c · (r⁺ + r⁻)² ], d = r⁺ − r⁻ − m.
         r⁺, r⁻ are the rewards of the chosen and the rejected answer; m is the pair's margin (0 where the batch
-        has none); c is ``center_coefficient``; σ(x) = 1 / (1 + exp(−x)).
+        has none); ε is ``label_smoothing``, the probability that a label is wrong; c is ``center_coefficient``;
+        σ(x) = 1 / (1 + exp(−x)).
 
     Shapes: reward_S, margin_S [S]; sequences 2i and 2i+1 are pair i, both carry the pair's margin.
     Units: rewards and margins are log-odds (nats): a difference of d means P(chosen beats rejected) = σ(d).
     Raises: ValueError when reward_S is missing, a stream has the wrong length or the number of sequences is odd.
-    Edge cases: no pair: the loss is 0 and every statistic None. r⁺ = r⁻ = 0 without margin: ln 2.
+    Edge cases: no pair: the loss is 0 and every statistic None. r⁺ = r⁻ = 0 without margin: ln 2. ε > 0: the loss
+        of a pair is least at d = log (1 − ε)/ε, and never 0. ε = 1/2: labels say nothing, d goes to 0.
         A tie (r⁺ = r⁻) counts as wrong in ``accuracy``, as in TRL.
-    Source: arXiv 2307.09288 eq. 2 (margin), arXiv 2312.09244 eq. 2 (centring). TRL 1.16
-        ``RewardTrainer.compute_loss`` gives the same value. ``chosen_longer`` is ours: the accuracy of always
-        preferring the longer answer (a tie counts one half), which ``accuracy`` has to beat.
-    Fails when: length decides (``accuracy`` is no better than ``chosen_longer``), or the mean reward drifts:
-        without centring L does not change when a constant is added to all rewards. No card of its own yet.
+    Source: arXiv 2307.09288 eq. 2 (margin), arXiv 2312.09244 eq. 2 (centring), arXiv 2401.06080 (label smoothing,
+        there without margin). TRL 1.16 ``RewardTrainer.compute_loss`` gives the same value at ε = 0; it has no
+        smoothing. ``chosen_longer`` is ours: the accuracy of always preferring the longer answer (a tie counts one
+        half), which ``accuracy`` has to beat.
+    Fails when: see cards reward.data, reward.center and reward.label_smoothing. Length decides (``accuracy`` is no
+        better than ``chosen_longer``), or the mean reward drifts: without centring L does not change when a constant is
+        added to all rewards.
 
     Example: rewards 1.5 and 0.5, margin 1, so that the argument of σ is 1.5 − 0.5 − 1 = 0:
 
@@ -58,6 +62,9 @@ class BradleyTerry:
         "TRL 1.16 center_rewards_coefficient None; it recommends 1e-2 (arXiv 2312.09244)",
         at_least=0.0,
     )
+    label_smoothing: float = setting(
+        0.0, "ε: how likely a label is wrong; keeps margins finite", "TRL 1.16 has none", at_least=0.0, at_most=0.5
+    )
 
     def __call__(self, streams: Streams) -> LossOut:
         require_pairs(streams, self.name)
@@ -68,6 +75,9 @@ class BradleyTerry:
         target_P = difference_P if margin_S is None else difference_P - margin_S[0::2]
 
         likelihood, centring = -logsigmoid(target_P).sum(), (chosen_P + rejected_P).square().sum()
+        if self.label_smoothing > 0:
+            flipped = -logsigmoid(-target_P).sum()
+            likelihood = (1 - self.label_smoothing) * likelihood + self.label_smoothing * flipped
         count = float(len(chosen_P))
         terms = [Term("bradley_terry", 1.0, likelihood, count)]
         if self.center_coefficient > 0:

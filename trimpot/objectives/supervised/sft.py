@@ -23,16 +23,18 @@ class SupervisedFineTuning:
         n runs over the targets of the whole step; yₙ is the target token, y₍<ₙ₎ all tokens before it in its
         sequence; π is the policy; wₙ the weight of the token's row (1 where the batch has no weights).
 
-    Shapes: logprob_N, weight_N, entropy_N, correct_N [N].
+    Shapes: logprob_N, weight_N, entropy_N, correct_N, end_N, answer_N [N].
     Units: nats per token. Perplexity is exp(L).
     Raises: ValueError when logprob_N is missing or a stream has the wrong length.
     Edge cases: no target, or all weights 0: the loss is 0 and the statistic ``loss`` None.
         ``entropy`` and ``mean_token_accuracy`` are unweighted means over tokens, as in TRL; ``num_target_tokens``
-        is the mean number of targets per sequence, and its total the number of targets.
+        is the mean number of targets per sequence, and its total the number of targets. ``end_token_logprob`` is the
+        mean log-prob of the targets that end a turn; ``prompt_tokens_share`` the share of targets outside answers
+        (with answer_N only, which ``ChatTemplate.chat`` gives under masks of answers).
     Source: maximum likelihood. TRL 1.16 ``SFTTrainer.compute_loss`` (loss type "nll") gives the same value at
         weights of 1; row weights are ours.
-    Fails when: nothing is supervised (TRL then reports 0.0; see trl#6668), or rows differ so much in length
-        that long ones set the gradient: every token counts alike, not every row. No card of its own yet.
+    Fails when: see card sft.mask. Nothing is supervised (TRL then reports 0.0; see trl#6668), or rows differ so much in
+        length that long ones set the gradient: every token counts alike, not every row.
 
     Example: log-probs −1, −2 and −3 with weights 1, 1, 2:
 
@@ -59,6 +61,14 @@ class SupervisedFineTuning:
             "loss": Stat(float(total.detach()), count),
             "num_target_tokens": Stat(float(len(logprob_N)), float(streams.sequences)),
         }
+        end_N = optional(streams, self.name, "end_N")
+        if end_N is not None:
+            ends_N = end_N.bool()
+            stats["end_token_logprob"] = stat(logprob_N[ends_N])
+            stats["end_tokens_per_sequence"] = Stat(float(ends_N.sum()), float(streams.sequences))
+        answer_N = optional(streams, self.name, "answer_N")
+        if answer_N is not None:
+            stats["prompt_tokens_share"] = stat(1.0 - answer_N.double())
         for metric, stream in (("entropy", "entropy_N"), ("mean_token_accuracy", "correct_N")):
             values_N = optional(streams, self.name, stream)
             if values_N is not None:

@@ -1,0 +1,41 @@
+"""Keys of recipe settings: ``stage.key`` for a stage's own, ``stage.objective.key`` for those of one objective.
+
+A user writes both under the stage: ``preference.simpo.beta`` is ``beta`` of a preference stage with
+``objective: simpo``. A part that is ``*`` stands for every stage or objective that has the setting:
+``*.learning_rate``, ``policy_gradient.*.clip_low``. Where several forms fit a setting, the one with the fewest ``*``
+speaks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+ANY = "*"
+
+
+def covers(form: str, key: str) -> bool:
+    """True when the form is the key, or differs from it only in parts that are ``*``."""
+    wanted, given = form.split("."), key.split(".")
+    return len(wanted) == len(given) and all(part in (ANY, own) for part, own in zip(wanted, given, strict=True))
+
+
+def closest(forms: Iterable[str], key: str) -> list[str]:
+    """The forms that speak for a key: those that cover it with the fewest ``*``; more than one is a contradiction."""
+    fitting = [form for form in forms if covers(form, key)]
+    fewest = min((form.count(ANY) for form in fitting), default=0)
+    return [form for form in fitting if form.count(ANY) == fewest]
+
+
+def as_written(form: str) -> str:
+    """The setting as a recipe has it.
+
+    Example:
+
+        >>> as_written("preference.simpo.beta")
+        'preference.beta (objective: simpo)'
+        >>> as_written("*.learning_rate")
+        'learning_rate of any stage'
+    """
+    stage, *objective, key = form.split(".")
+    place = f"{key} of any stage" if stage == ANY else f"{stage}.{key}"
+    return place if objective in ([], [ANY]) else f"{place} (objective: {objective[0]})"

@@ -1,0 +1,40 @@
+"""Floating-point operations of stages: what runs that are compared at equal compute are matched by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from trimpot.models.policy import Policy
+from trimpot.store.run_folder import StageFolder
+
+FORWARD, BACKWARD = 2, 4
+"""Operations per parameter and token (arXiv 2001.08361, sec. 2.1; attention and frozen weights are not set apart)."""
+
+
+def parameters_of(policy: Policy) -> int:
+    """The number of the model's weights."""
+    return sum(value.numel() for value in policy.model.parameters())
+
+
+def training_flops(policy: Policy, tokens: float) -> float:
+    """Operations of a forward and a backward pass over so many tokens."""
+    return (FORWARD + BACKWARD) * parameters_of(policy) * tokens
+
+
+def sampling_flops(policy: Policy, tokens: float) -> float:
+    """Operations of sampling or scoring so many tokens, prompts included."""
+    return FORWARD * parameters_of(policy) * tokens
+
+
+def stage_flops(policy: Policy, metrics: Iterable[Mapping[str, float | None]], passes: int) -> float:
+    """Operations of a training stage by its log: sampled tokens, tokens trained, and ``passes`` without gradient."""
+    total = 0.0
+    for line in metrics:
+        trained, sampled = line.get("num_pass_tokens") or 0.0, line.get("num_sampled_tokens") or 0.0
+        total += training_flops(policy, trained) + sampling_flops(policy, sampled + passes * trained)
+    return total
+
+
+def flops_of_stage(folder: StageFolder) -> float:
+    """What a finished stage recorded."""
+    return float(folder.record()["flops"])

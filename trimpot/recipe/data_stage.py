@@ -1,0 +1,97 @@
+"""Data stages: rows constructed from samples, of the policy itself or of a teacher, scored by the rows' verifiers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from trimpot.core.errors import UsageError
+from trimpot.core.rows import PromptRow, Row
+from trimpot.data.forms import record_of
+from trimpot.data.lineage import lineage_table
+from trimpot.data.pairs import pairs_from_samples
+from trimpot.data.rejection import chat_rows_from_samples
+from trimpot.data.template import ChatTemplate
+from trimpot.evaluation.run import TIME_LIMIT
+from trimpot.models.policy import Policy
+from trimpot.recipe.compute import sampling_flops
+from trimpot.recipe.context import Context
+from trimpot.recipe.jobs import load_named
+from trimpot.recipe.schema import Stage
+from trimpot.recipe.settings import DataSettings
+from trimpot.rollout.engine import Completion, SamplingSettings, decode, generate
+from trimpot.rollout.rewards import Rewards
+from trimpot.store.atomic import write_text
+from trimpot.store.run_folder import StageFolder
+
+RIGHT_FROM = 0.5
+"""A completion scored at least this is right."""
+
+
+def make_rows(context: Context, stage: Stage, folder: StageFolder) -> dict[str, Any]:
+    """Samples completions of every prompt, scores them, and writes the constructed rows to rows.jsonl.
+
+    Raises:
+        UsageError: no prompt gave a row, or distillation without a teacher.
+    """
+    settings: DataSettings = stage.get(DataSettings)
+    prompts = [row for row in context.stage_rows(stage) if isinstance(row, PromptRow)]
+    policy = context.policy
+    if settings.method == "distillation":
+        if settings.teacher is None:
+            raise UsageError(f"{stage.name}.teacher", "is missing", "Name the model whose answers are the data.")
+        policy = load_named(context, settings.teacher)
+    groups = _sample(context, stage, policy, prompts)
+    texts = [[decode(policy, one) for one in group] for group in groups]
+    scores = _scores(prompts, groups, texts)
+    rows = _rows(settings, prompts, texts, scores)
+    if not rows:
+        problem = {"pairs": "no prompt got both a right and a wrong completion"}.get(
+            settings.method, "no completion was right"
+        )
+        raise UsageError(stage.name, problem, "Raise samples or temperature, or put more SFT before it.")
+    lines = [json.dumps(record_of(row), ensure_ascii=False) + "\n" for row in rows]
+    write_text(folder.path / "rows.jsonl", "".join(lines))
+    lineage_table(rows).write_parquet(folder.path / "lineage.parquet")
+    whose = "own samples" if policy is context.policy else f"samples of {policy.name}"
+    notes = f"constructed ({settings.method}): {len(rows)} rows of {len(prompts)} prompts x {settings.samples} {whose}"
+    tokens = sum(len(context.template.prompt(row)) for row in prompts)
+    tokens += sum(len(one.ids) for group in groups for one in group)
+    return {"rows": len(rows), "notes": f"{notes}, by verifier", "flops": sampling_flops(policy, tokens)}
+
+
+def _sample(context: Context, stage: Stage, policy: Policy, prompts: Sequence[PromptRow]) -> list[list[Completion]]:
+    settings: DataSettings = stage.get(DataSettings)
+    template = ChatTemplate(policy.tokenizer, policy.virtual_ids)
+    sampling = SamplingSettings(settings.temperature, settings.max_tokens)
+    return generate(
+        policy, [template.prompt(row) for row in prompts], settings.samples, sampling,
+        context.stage_seed(stage), context.progress(f"sample {stage.name}"),
+    )  # fmt: skip
+
+
+def _scores(
+    prompts: Sequence[PromptRow], groups: Sequence[Sequence[Completion]], texts: Sequence[Sequence[str]]
+) -> list[list[float]]:
+    """The verifier's scores; a completion that did not end, or could not be scored, has 0."""
+    with Rewards(None, {}, TIME_LIMIT) as rewards:
+        scored = rewards.score(prompts, [()] * len(prompts), groups, texts)
+    return [
+        [mark.value if one.finished and mark.status != "error" else 0.0 for one, mark in zip(*pair, strict=True)]
+        for pair in zip(groups, scored, strict=True)
+    ]
+
+
+def _rows(
+    settings: DataSettings,
+    prompts: Sequence[PromptRow],
+    texts: Sequence[Sequence[str]],
+    scores: Sequence[Sequence[float]],
+) -> Sequence[Row]:
+    if settings.method == "pairs":
+        return pairs_from_samples(prompts, texts, scores)
+    # A teacher's answers to prompts without an answer of their own cannot be judged: all are kept.
+    if settings.method == "distillation":
+        return chat_rows_from_samples(prompts, texts, scores, float("-inf"), settings.per_prompt, "teacher's answers")
+    return chat_rows_from_samples(prompts, texts, scores, RIGHT_FROM, settings.per_prompt)

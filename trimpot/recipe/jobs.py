@@ -1,0 +1,231 @@
+"""What each kind of stage trains on what: the trainee, its source and its plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trimpot.core.rows import ChatRow, Row
+from trimpot.core.tensors import Batch
+from trimpot.data.prepare import MaskSettings, Prepared, split_held_out
+from trimpot.models import reward
+from trimpot.models.adapters import TrainableSettings, choose_trainable
+from trimpot.models.critic import ActorCritic, CriticSettings, critic_from, critic_from_policy
+from trimpot.models.load import load
+from trimpot.models.noise import NoiseSettings, NoisyPolicy
+from trimpot.models.policy import Policy
+from trimpot.models.student import Student
+from trimpot.recipe.compute import flops_of_stage, training_flops
+from trimpot.recipe.context import FROM_STAGE, Context, prompts_of
+from trimpot.recipe.judges import load_reward_model, rewards_of
+from trimpot.recipe.schema import Stage
+from trimpot.recipe.settings import HeldOutSettings, OnlineSettings, RowsSettings, StartSettings
+from trimpot.rollout.distill import DistillSettings, DistillSource
+from trimpot.rollout.engine import SamplingSettings
+from trimpot.rollout.pairs import OnlinePairSource
+from trimpot.rollout.reuse import ReusedDraws
+from trimpot.rollout.rewards import Rewards
+from trimpot.rollout.scoring import Scorer
+from trimpot.rollout.settings import RolloutSettings, Sampling
+from trimpot.rollout.source import RolloutSource
+from trimpot.training.loop import Plan, Source
+from trimpot.training.rows import DatasetSource
+from trimpot.training.settings import LoopSettings, OptimizerSettings
+from trimpot.training.streams import Reference, Trainee, reference_of
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage ready to train. ``held_out`` are rows it must not see; ``factors`` scale parts' learning rates."""
+
+    trainee: Trainee
+    plan: Plan
+    counts: dict[str, Any]
+    factors: Mapping[str, float] = field(default_factory=dict)
+    held_out: Sequence[Row] = ()
+    rewards: Rewards | None = None
+
+    def close(self) -> None:
+        """Ends the process that reward functions run in."""
+        if self.rewards is not None:
+            self.rewards.close()
+
+
+def build_job(context: Context, stage: Stage) -> Job:
+    """The job of a training stage; loads what it needs beside the policy (teacher, critic, reward models)."""
+    return JOBS[stage.kind](context, stage)
+
+
+def _sft(context: Context, stage: Stage) -> Job:
+    policy = _trained_policy(context, stage)
+    prepared = context.prepared(stage)
+    alpha = stage.get(NoiseSettings).neftune_alpha
+    trainee = NoisyPolicy(policy, alpha, context.stage_seed(stage)) if alpha > 0 else policy
+    return _job(context, stage, trainee, _rows(context, stage, prepared), prepared)
+
+
+def _reward(context: Context, stage: Stage) -> Job:
+    judge = reward.from_policy(context.policy)
+    choose_trainable(judge, stage.get(TrainableSettings), context.stage_seed(stage))
+    rows, held_out = split_held_out(
+        context.stage_rows(stage), stage.get(HeldOutSettings).held_out, context.stage_seed(stage)
+    )
+    prepared = context.prepared(stage, rows)
+    return replace(_job(context, stage, judge, _rows(context, stage, prepared), prepared), held_out=held_out)
+
+
+def _preference(context: Context, stage: Stage) -> Job:
+    policy = _trained_policy(context, stage)
+    online: OnlineSettings = stage.get(OnlineSettings)
+    if not online.online:
+        prepared = context.prepared(stage)
+        reference = _reference(stage, policy, cache=True, temperature=1.0)
+        return _job(context, stage, policy, _rows(context, stage, prepared), prepared, reference)
+    prompts = prompts_of(context.stage_rows(stage), stage)
+    rewards = rewards_of(stage, context.run, policy)
+    source = OnlinePairSource(
+        policy, prompts, _sampling(context, stage),
+        online.samples, rewards, context.stage_seed(stage),
+    )  # fmt: skip
+    reference = _reference(stage, policy, cache=False, temperature=1.0)
+    return replace(_job(context, stage, policy, source, None, reference), rewards=rewards)
+
+
+def _policy_gradient(context: Context, stage: Stage) -> Job:
+    policy = _trained_policy(context, stage)
+    sampling: SamplingSettings = stage.get(SamplingSettings)
+    settings: RolloutSettings = stage.get(RolloutSettings)
+    trainee: Trainee = policy
+    factors: dict[str, float] = {}
+    scorers: dict[str, Scorer] = {"old_logprob_N": _log_probs(policy, sampling.temperature)}
+    if CriticSettings in stage.settings:
+        critic_settings: CriticSettings = stage.get(CriticSettings)
+        critic = _critic(context, critic_settings, policy)
+        trainee, scorers["value_N"] = ActorCritic(policy, critic), critic.values
+        factors = {"critic.": critic_settings.critic_learning_rate_factor}
+    wanted = (*stage.objective.needs, *stage.objective.rollout_needs)
+    reference = None
+    if "reference_logprob_N" in wanted:
+        reference = reference_of(policy, cache=False, temperature=sampling.temperature)
+        scorers["reference_logprob_N"] = reference
+    rows = prompts_of(context.stage_rows(stage), stage)
+    rewards = rewards_of(stage, context.run, policy)
+    source: Source = RolloutSource(
+        policy, rows, _sampling(context, stage), settings,
+        stage.objective, rewards, scorers, context.stage_seed(stage),
+    )  # fmt: skip
+    if settings.epochs * settings.minibatches > 1:
+        source = ReusedDraws(source, settings.epochs, settings.minibatches, context.stage_seed(stage))
+    job = _job(context, stage, trainee, source, None, reference, sampling.temperature)
+    return replace(job, factors=factors, rewards=rewards)
+
+
+def _distill(context: Context, stage: Stage) -> Job:
+    policy = _trained_policy(context, stage)
+    settings: DistillSettings = stage.get(DistillSettings)
+    teacher = load_named(context, settings.teacher)
+    rows = [row for row in context.stage_rows(stage) if isinstance(row, ChatRow)]
+    mask = stage.get(MaskSettings).mask
+    source = DistillSource(
+        policy, rows, _sampling(context, stage), settings,
+        stage.get(LoopSettings).max_length, context.stage_seed(stage), mask,
+    )  # fmt: skip
+    trainee = Student(policy, teacher, stage.objective.divergence)
+    return _job(context, stage, trainee, source, None)
+
+
+JOBS: dict[str, Callable[[Context, Stage], Job]] = {
+    "sft": _sft,
+    "reward": _reward,
+    "preference": _preference,
+    "policy_gradient": _policy_gradient,
+    "distill": _distill,
+}
+
+
+def _trained_policy(context: Context, stage: Stage) -> Policy:
+    choose_trainable(context.policy, stage.get(TrainableSettings), context.stage_seed(stage))
+    return context.policy
+
+
+def _critic(context: Context, settings: CriticSettings, policy: Policy) -> Any:
+    if settings.critic is None:
+        return critic_from_policy(policy)
+    name = settings.critic
+    folder = str(context.run.stage(name.removeprefix(FROM_STAGE)).model_folder) if name.startswith(FROM_STAGE) else name
+    return critic_from(load_reward_model(folder, policy), policy)
+
+
+def load_named(context: Context, name: str) -> Policy:
+    """A model by name, folder or ``stage:NAME``, frozen."""
+    if name.startswith(FROM_STAGE):
+        name = str(context.run.stage(name.removeprefix(FROM_STAGE)).model_folder)
+    other = load(name, str(context.policy.device), context.recipe.dtype, context.recipe.seed)
+    other.model.requires_grad_(False)
+    return other
+
+
+def _reference(stage: Stage, policy: Policy, cache: bool, temperature: float) -> Reference | None:
+    needed = "reference_logprob_N" in stage.objective.needs
+    return reference_of(policy, cache, temperature) if needed else None
+
+
+def _sampling(context: Context, stage: Stage) -> Sampling:
+    loop: LoopSettings = stage.get(LoopSettings)
+    return Sampling(context.template, stage.get(SamplingSettings), loop.batch, loop.micro_batch_tokens)
+
+
+def _log_probs(policy: Policy, temperature: float) -> Scorer:
+    @torch.no_grad()
+    def score(batch: Batch) -> Tensor:
+        return policy.scores(batch, temperature).logprob_N
+
+    return score
+
+
+def _rows(context: Context, stage: Stage, prepared: Prepared) -> DatasetSource:
+    return DatasetSource(prepared.samples, stage.get(LoopSettings).batch, context.stage_seed(stage))
+
+
+def _job(
+    context: Context, stage: Stage, trainee: Trainee, source: Source, prepared: Prepared | None,
+    reference: Reference | None = None, temperature: float = 1.0,
+) -> Job:  # fmt: skip
+    loop, counts = stage.get(LoopSettings), _counts(context, stage, prepared)
+    named = stage.get(StartSettings).compute_of
+    if named is not None:
+        loop = replace(loop, steps=_steps_of_compute(context, stage, named, prepared))
+        counts["compute_of"] = named
+    return Job(
+        trainee, Plan(stage.objective, source, loop, stage.get(OptimizerSettings), reference, temperature), counts
+    )
+
+
+def _counts(context: Context, stage: Stage, prepared: Prepared | None) -> dict[str, Any]:
+    if prepared is None:
+        return {"rows": len(context.stage_rows(stage))}
+    if prepared.truncated_rows:
+        limit = stage.get(LoopSettings).max_length
+        cut = f"{prepared.truncated_rows} of {len(prepared.samples)} rows cut to {limit} tokens"
+        context.listener.note(f"{stage.name}: {cut}; {prepared.truncated_tokens} tokens lost")
+    return {
+        "rows": len(prepared.samples),
+        "truncated_rows": prepared.truncated_rows,
+        "rewritten_turns": prepared.rewritten_turns,
+    }
+
+
+def _steps_of_compute(context: Context, stage: Stage, named: str, prepared: Prepared | None) -> int:
+    """The steps for which this stage, with the data stage it reads, costs what the named stage cost."""
+    budget = flops_of_stage(context.run.stage(named))
+    source = stage.get(RowsSettings).data or ""
+    if source.startswith(FROM_STAGE):
+        budget -= flops_of_stage(context.run.stage(source.removeprefix(FROM_STAGE)))
+    assert prepared is not None
+    tokens = sum(sample.tokens for sample in prepared.samples) / len(prepared.samples) * stage.get(LoopSettings).batch
+    return max(1, math.floor(budget / training_flops(context.policy, tokens)))

@@ -1,0 +1,109 @@
+"""The rewards of a stage: verifiers and functions by name, reward models of earlier stages or folders, ensembles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from trimpot.core.errors import UsageError, nearest
+from trimpot.core.rows import PromptRow
+from trimpot.models.compatible import refuse_other_tokens, refuse_virtual_tokens
+from trimpot.models.policy import Policy
+from trimpot.models.reward import RewardModel
+from trimpot.recipe.schema import Stage
+from trimpot.recipe.settings import ENSEMBLE, JudgeSettings, OnlineSettings
+from trimpot.rollout.rewards import Judge, RewardModelJudge, Rewards
+from trimpot.rollout.settings import RolloutSettings
+from trimpot.store.run_folder import RunFolder
+
+FROM_STAGE = "stage:"
+
+
+def reward_weights(stage: Stage) -> Mapping[str, float] | None:
+    """The names and weights of a stage's rewards. None: each row's own verifier."""
+    part = RolloutSettings if RolloutSettings in stage.settings else OnlineSettings
+    weights: Mapping[str, float] | None = stage.get(part).rewards
+    return weights
+
+
+def model_names(weights: Mapping[str, float] | None) -> list[str]:
+    """Those of the rewards that are reward models: a stage, a folder, or an ensemble of them."""
+    return [name for name in weights or () if all(_is_model(part) for part in name.split(ENSEMBLE))]
+
+
+def _is_model(part: str) -> bool:
+    return part.startswith(FROM_STAGE) or Path(part).is_dir()
+
+
+def check_rewards(stage: Stage, rows: Sequence[PromptRow], earlier: Sequence[Stage]) -> None:
+    """Tries a stage's rewards before anything trains: unknown names, and functions that fail on a row's own answer.
+
+    Raises:
+        UsageError: one line that names the reward.
+    """
+    weights = reward_weights(stage)
+    models = model_names(weights)
+    trained = [one.name for one in earlier if one.kind == "reward" and one.objective.name == "bradley_terry"]
+    for part in (part for name in models for part in name.split(ENSEMBLE)):
+        wanted = part.removeprefix(FROM_STAGE)
+        if part.startswith(FROM_STAGE) and wanted not in trained:
+            mend = nearest(wanted, trained) if trained else "Put a reward stage before it."
+            raise UsageError(f"{stage.name}.rewards", f"no earlier stage {wanted!r} trains a reward model", mend)
+    if weights is not None and not any(weights.values()):
+        raise UsageError(f"{stage.name}.rewards", "has no reward with a weight", "Give one a weight other than 0.")
+    gold = stage.get(RolloutSettings).gold if RolloutSettings in stage.settings else None
+    if gold is not None and gold not in (weights or {}):
+        mend = (
+            nearest(gold, weights) if weights else f"Name the rewards, such as {{{gold}: 0}} and the one to train on."
+        )
+        raise UsageError(f"{stage.name}.gold", f"{gold!r} is none of the rewards", mend)
+    if weights is None or len(models) < len(weights):
+        with _rewards(stage, {name: _unused for name in models}) as rewards:
+            rewards.check(rows)
+
+
+def _unused(prompts: object, groups: object) -> list[list[float]]:
+    raise AssertionError("a reward model is not asked before the run")
+
+
+def rewards_of(stage: Stage, run: RunFolder, policy: Policy) -> Rewards:
+    """The rewards of a stage about to begin, with its reward models loaded."""
+    how: JudgeSettings = stage.get(JudgeSettings)
+    judges = {
+        name: RewardModelJudge(
+            [load_reward_model(_folder(part, run), policy) for part in name.split(ENSEMBLE)],
+            how.combine,
+            how.uncertainty_weight,
+        )
+        for name in model_names(reward_weights(stage))
+    }
+    return _rewards(stage, judges)
+
+
+def _rewards(stage: Stage, judges: Mapping[str, Judge]) -> Rewards:
+    part = RolloutSettings if RolloutSettings in stage.settings else OnlineSettings
+    return Rewards(reward_weights(stage), judges, stage.get(part).reward_time_limit)
+
+
+def _folder(part: str, run: RunFolder) -> str:
+    return str(run.stage(part.removeprefix(FROM_STAGE)).model_folder) if part.startswith(FROM_STAGE) else part
+
+
+def load_reward_model(folder: str, policy: Policy) -> RewardModel:
+    """A reward model from a transformers folder, on the policy's device.
+
+    Raises:
+        UsageError: it cannot be loaded, or reads another vocabulary than the policy writes.
+    """
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=policy.model.dtype)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(folder, f"is no reward model ({reason})", "Give the folder of a reward stage.") from error
+    refuse_other_tokens(folder, tokenizer, policy)
+    refuse_virtual_tokens(folder, policy)
+    model.to(policy.device).requires_grad_(False)
+    return RewardModel(model, tokenizer, folder)
