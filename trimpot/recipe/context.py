@@ -14,10 +14,10 @@ from trimpot.core.seeds import seed_for
 from trimpot.data.load import load_rows
 from trimpot.data.prepare import MaskSettings, Prepared, tokenise
 from trimpot.data.template import ChatTemplate
-from trimpot.evaluation.run import TIME_LIMIT
+from trimpot.evaluation.run import TIME_LIMIT, EvaluationSettings
 from trimpot.models.adapters import TrainableSettings, check_trainable
 from trimpot.models.policy import Policy
-from trimpot.recipe.judges import check_rewards
+from trimpot.recipe.judges import check_judge, check_rewards
 from trimpot.recipe.read import Recipe
 from trimpot.recipe.schema import Stage
 from trimpot.recipe.settings import DataSettings, RowsSettings, StartSettings
@@ -144,6 +144,8 @@ def _check_names(stage: Stage, earlier: Sequence[Stage]) -> None:
     source = source_of(stage)
     if source is not None and source.startswith(FROM_STAGE):
         _known(f"{stage.name}.data", source.removeprefix(FROM_STAGE), [one for one in earlier if one.kind == "data"])
+    if stage.kind == "evaluate" and stage.get(EvaluationSettings).best_of > 1:
+        check_judge(f"{stage.name}.judge", stage.get(EvaluationSettings).judge, earlier)
     if TrainableSettings in stage.settings:
         check_trainable(stage.get(TrainableSettings), reward_model=stage.kind == "reward")
     trained = [one for one in earlier if one.kind not in ("data", "evaluate")]

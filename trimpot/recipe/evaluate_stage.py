@@ -11,8 +11,9 @@ from trimpot.evaluation.reward_report import reward_report
 from trimpot.evaluation.run import EvaluationSettings, evaluate
 from trimpot.models.reward import RewardModel
 from trimpot.recipe.compute import sampling_flops
-from trimpot.recipe.context import FROM_STAGE, Context
-from trimpot.recipe.judges import load_reward_model
+from trimpot.recipe.context import Context
+from trimpot.recipe.judges import model_judge
+from trimpot.recipe.settings import JudgeSettings
 from trimpot.rollout.engine import SamplingSettings
 from trimpot.rollout.rewards import RewardModelJudge
 from trimpot.statistics.paired import paired_difference
@@ -26,7 +27,11 @@ JUDGED = "reward"
 
 
 def evaluate_stage(
-    context: Context, folder: StageFolder, rows: list[PromptRow], settings: EvaluationSettings
+    context: Context,
+    folder: StageFolder,
+    rows: list[PromptRow],
+    settings: EvaluationSettings,
+    how: JudgeSettings,
 ) -> list[str]:
     """Evaluates the policy as it is now, writes the outcomes, and says how it changed against the stage it began with,
     and against the one whose compute it was given.
@@ -51,7 +56,7 @@ def evaluate_stage(
             if other.sampled_outcomes_path.exists()
         ]
     if settings.best_of > 1:
-        notes += _best_of(context, folder, rows, settings)
+        notes += _best_of(context, folder, rows, settings, _pick(context, settings, how))
     return [note for note in notes if note]
 
 
@@ -88,11 +93,12 @@ def _best_of(
     folder: StageFolder,
     rows: list[PromptRow],
     settings: EvaluationSettings,
+    pick: Pick,
 ) -> list[str]:
     sampling = SamplingSettings(temperature=1.0, max_tokens=settings.max_tokens)
     progress = context.progress(f"best of {settings.best_of}")
     outcomes, best = best_of_n(
-        context.policy, _pick(context, settings.judge), rows, context.template, sampling, settings.best_of,
+        context.policy, pick, rows, context.template, sampling, settings.best_of,
         context.run.name, progress,
     )  # fmt: skip
     path = folder.path / "best_of_outcomes.parquet"
@@ -108,15 +114,12 @@ def _best_of(
     return notes
 
 
-def _pick(context: Context, judge: str) -> Pick:
-    if judge == MAJORITY:
+def _pick(context: Context, settings: EvaluationSettings, how: JudgeSettings) -> Pick:
+    if settings.judge == MAJORITY:
         return by_majority
-    if judge == VERIFIER:
+    if settings.judge == VERIFIER:
         return by_verifier
-    name = (
-        str(context.run.stage(judge.removeprefix(FROM_STAGE)).model_folder) if judge.startswith(FROM_STAGE) else judge
-    )
-    return by_reward(RewardModelJudge([load_reward_model(name, context.policy)], "mean", 0.0))
+    return by_reward(model_judge(settings.judge, how, context.run, context.policy))
 
 
 def change(what: str, name: str, before: Sequence[Outcome], after: Sequence[Outcome]) -> str:

@@ -45,12 +45,8 @@ def check_rewards(stage: Stage, rows: Sequence[PromptRow], earlier: Sequence[Sta
     """
     weights = reward_weights(stage)
     models = model_names(weights)
-    trained = [one.name for one in earlier if one.kind == "reward" and one.objective.name == "bradley_terry"]
-    for part in (part for name in models for part in name.split(ENSEMBLE)):
-        wanted = part.removeprefix(FROM_STAGE)
-        if part.startswith(FROM_STAGE) and wanted not in trained:
-            mend = nearest(wanted, trained) if trained else "Put a reward stage before it."
-            raise UsageError(f"{stage.name}.rewards", f"no earlier stage {wanted!r} trains a reward model", mend)
+    for name in models:
+        check_judge(f"{stage.name}.rewards", name, earlier)
     if weights is not None and not any(weights.values()):
         raise UsageError(f"{stage.name}.rewards", "has no reward with a weight", "Give one a weight other than 0.")
     gold = stage.get(RolloutSettings).gold if RolloutSettings in stage.settings else None
@@ -64,6 +60,16 @@ def check_rewards(stage: Stage, rows: Sequence[PromptRow], earlier: Sequence[Sta
             rewards.check(rows)
 
 
+def check_judge(where: str, name: str, earlier: Sequence[Stage]) -> None:
+    """Raises UsageError unless the reward models of a name that are stages come from earlier reward stages."""
+    trained = [one.name for one in earlier if one.kind == "reward" and one.objective.name == "bradley_terry"]
+    for part in name.split(ENSEMBLE):
+        wanted = part.removeprefix(FROM_STAGE)
+        if part.startswith(FROM_STAGE) and wanted not in trained:
+            mend = nearest(wanted, trained) if trained else "Put a reward stage before it."
+            raise UsageError(where, f"no earlier stage {wanted!r} trains a reward model", mend)
+
+
 def _unused(prompts: object, groups: object) -> list[list[float]]:
     raise AssertionError("a reward model is not asked before the run")
 
@@ -71,15 +77,14 @@ def _unused(prompts: object, groups: object) -> list[list[float]]:
 def rewards_of(stage: Stage, run: RunFolder, policy: Policy) -> Rewards:
     """The rewards of a stage about to begin, with its reward models loaded."""
     how: JudgeSettings = stage.get(JudgeSettings)
-    judges = {
-        name: RewardModelJudge(
-            [load_reward_model(_folder(part, run), policy) for part in name.split(ENSEMBLE)],
-            how.combine,
-            how.uncertainty_weight,
-        )
-        for name in model_names(reward_weights(stage))
-    }
+    judges = {name: model_judge(name, how, run, policy) for name in model_names(reward_weights(stage))}
     return _rewards(stage, judges)
+
+
+def model_judge(name: str, how: JudgeSettings, run: RunFolder, policy: Policy) -> RewardModelJudge:
+    """The reward model of a name (a stage or a folder), or the ensemble of several."""
+    models = [load_reward_model(_folder(part, run), policy) for part in name.split(ENSEMBLE)]
+    return RewardModelJudge(models, how.combine, how.uncertainty_weight)
 
 
 def _rewards(stage: Stage, judges: Mapping[str, Judge]) -> Rewards:

@@ -20,6 +20,7 @@ from trimpot.recipe.data_stage import make_rows
 from trimpot.recipe.evaluate_stage import evaluate_stage
 from trimpot.recipe.read import Recipe
 from trimpot.recipe.schema import Stage, build_stage
+from trimpot.recipe.settings import JudgeSettings
 from trimpot.recipe.train_stage import train_stage
 from trimpot.store.environment import now
 from trimpot.store.run_folder import RunFolder, StageFolder
@@ -111,7 +112,7 @@ def _work(context: Context, stage: Stage, folder: StageFolder) -> dict[str, Any]
             rows = suite_rows(settings.suite, settings.items, context.recipe.seed)
         else:
             settings = evaluation
-        return {"notes": evaluate_stage(context, folder, rows, settings)}
+        return {"notes": evaluate_stage(context, folder, rows, settings, stage.get(JudgeSettings))}
     before = context.policy
     if stage.start is not None:
         name = context.recipe.model if stage.start == BASE else str(context.run.stage(stage.start).model_folder)
@@ -123,5 +124,5 @@ def _work(context: Context, stage: Stage, folder: StageFolder) -> dict[str, Any]
         return counts
     counts = train_stage(context, stage, folder)
     if evaluation is not None:
-        counts["notes"] = evaluate_stage(context, folder, context.evaluation_rows, evaluation)
+        counts["notes"] = evaluate_stage(context, folder, context.evaluation_rows, evaluation, JudgeSettings())
     return counts

@@ -39,7 +39,7 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "preference": (*TRAINING, OnlineSettings, JudgeSettings, SamplingSettings),
     "policy_gradient": (*TRAINING, RolloutSettings, JudgeSettings, SamplingSettings),
     "data": (DataSettings,),
-    "evaluate": (EvaluationSettings,),
+    "evaluate": (EvaluationSettings, JudgeSettings),
 }
 OBJECTIVE_SETTINGS: dict[str, tuple[type, ...]] = {"ppo": (CriticSettings,)}
 """Settings that one objective has beside those of its stage."""
