@@ -19,8 +19,8 @@ from trimpot.rollout.pairs import OnlinePairSource
 from trimpot.rollout.rewards import Rewards, Scored
 from trimpot.rollout.source import Sampling
 from trimpot.training.loop import Plan, TrainState, train
+from trimpot.training.reference import reference_of
 from trimpot.training.settings import LoopSettings, OptimizerSettings
-from trimpot.training.streams import reference_of
 
 ROWS = [PromptRow((Message("user", f"prompt {n}"),), "x") for n in range(5)]
 
@@ -108,7 +108,7 @@ def test_a_step_without_pairs_leaves_the_weights_alone() -> None:
     before = policy.weights_hash()
     plan = Plan(
         DPO(), source(policy, lambda text, row: 1.0), LoopSettings(steps=1), OptimizerSettings(weight_decay=0.1),
-        reference_of(policy, cache=False),
+        reference_of(policy),
     )  # fmt: skip
     (step,) = train(TrainState.new(policy, OptimizerSettings(weight_decay=0.1)), plan)
     assert step.metrics["online/pairs_share"] == 0.0
@@ -119,7 +119,7 @@ def test_a_step_without_pairs_leaves_the_weights_alone() -> None:
 def test_a_step_with_pairs_moves_them() -> None:
     policy = tiny()
     before = policy.weights_hash()
-    plan = Plan(DPO(), source(policy), LoopSettings(steps=1), OptimizerSettings(), reference_of(policy, cache=False))
+    plan = Plan(DPO(), source(policy), LoopSettings(steps=1), OptimizerSettings(), reference_of(policy))
     (step,) = train(TrainState.new(policy, OptimizerSettings()), plan)
     assert step.metrics["loss"] == pytest.approx(math.log(2), abs=1e-5)
     assert policy.weights_hash() != before

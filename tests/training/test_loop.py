@@ -24,9 +24,9 @@ from trimpot.rollout.settings import RolloutSettings, Sampling
 from trimpot.rollout.source import RolloutSource
 from trimpot.training.loop import Plan, TrainState, accumulate, train
 from trimpot.training.optimizer import clip_gradients, learning_rate
+from trimpot.training.reference import RowReference, reference_of
 from trimpot.training.rows import DatasetSource
 from trimpot.training.settings import LoopSettings, OptimizerSettings
-from trimpot.training.streams import reference_of
 
 
 def user(text: str) -> tuple[Message, ...]:
@@ -53,7 +53,7 @@ def plan(objective: str, source, **changes) -> Plan:
 def test_bug_13_wrong_reference_model_dpo_starts_at_ln_2() -> None:
     policy = tiny("0.1m")
     one = plan("dpo", DatasetSource(samples(policy, PAIRS), 4, 0))
-    one = Plan(one.objective, one.source, one.loop, one.optimizer, reference_of(policy, cache=True))
+    one = Plan(one.objective, one.source, one.loop, one.optimizer, RowReference(policy))
     first = next(train(TrainState.new(policy, one.optimizer), one))
     assert first.metrics["loss"] == pytest.approx(math.log(2), abs=1e-6)
     assert first.metrics["rewards/margins"] == pytest.approx(0.0, abs=1e-5)
@@ -65,7 +65,7 @@ def test_the_reference_stays_while_the_policy_moves(lora: bool) -> None:
     if lora:
         choose_trainable(policy, TrainableSettings("lora", lora_rank=2))
     source = DatasetSource(samples(policy, PAIRS), 4, 0)
-    reference = reference_of(policy, cache=False)
+    reference = reference_of(policy)
     batch = pack(source.draw(1, {}).samples, 10**6)[0]
     before = reference(batch)
     one = plan("dpo", source)
@@ -76,7 +76,7 @@ def test_the_reference_stays_while_the_policy_moves(lora: bool) -> None:
 
 def test_cached_reference_gives_each_row_its_own_logprobs() -> None:
     policy = tiny("0.1m")
-    cached, plain = reference_of(policy, cache=True), reference_of(policy, cache=False)
+    cached, plain = RowReference(policy), reference_of(policy)
     source = DatasetSource(samples(policy, PAIRS), 3, 0)
     for step in range(1, 6):
         for batch in pack(source.draw(step, {}).samples, 60):
@@ -101,7 +101,7 @@ def test_bug_04_accumulation_scaling_the_gradient_does_not_depend_on_micro_batch
     for budget in (10**6, 60, 1):
         policy = tiny("0.1m")
         one = plan(objective, None, micro_batch_tokens=budget)
-        one = Plan(one.objective, None, one.loop, one.optimizer, reference_of(tiny("0.1m", seed=1), cache=False))
+        one = Plan(one.objective, None, one.loop, one.optimizer, reference_of(tiny("0.1m", seed=1)))
         batches = pack(samples(policy, rows), budget)
         _, losses = accumulate(policy, Draw(samples(policy, rows)), one)
         gradient = torch.cat([value.grad.flatten() for value in policy.trainable().values()])

@@ -14,8 +14,8 @@ from trimpot.data.template import ChatTemplate
 from trimpot.models.tiny import tiny
 from trimpot.objectives import OBJECTIVES
 from trimpot.training.loop import Plan, accumulate
+from trimpot.training.reference import reference_of
 from trimpot.training.settings import LoopSettings, OptimizerSettings
-from trimpot.training.streams import reference_of
 
 
 def one_step(objective: str) -> tuple[float, torch.Tensor, dict[str, float]]:
@@ -29,7 +29,7 @@ def one_step(objective: str) -> tuple[float, torch.Tensor, dict[str, float]]:
             for n in (1, 2, 3, 4, 5)
         ]
     draw = Draw(tokenise(rows, ChatTemplate(policy.tokenizer), 200).samples)
-    reference = reference_of(tiny("0.1m", seed=1), cache=False)
+    reference = reference_of(tiny("0.1m", seed=1))
     plan = Plan(OBJECTIVES[objective](), None, LoopSettings(), OptimizerSettings(), reference)
     stats, losses = accumulate(policy, draw, plan)
     gradient = torch.cat([value.grad.flatten() for value in policy.trainable().values()])

@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from trimpot.data.template import ChatTemplate
 from trimpot.models import quantised, virtual_tokens
 from trimpot.models.policy import Policy
 from trimpot.models.reward import RewardModel
 from trimpot.store.atomic import atomic_folder
 
+TEMPLATE = "chat_template_hash"
+"""The key of the template's hash in a model's configuration."""
+
 
 def export(policy: Policy | RewardModel, folder: Path) -> None:
-    """Writes model, tokenizer and chat template to ``folder``, atomically.
+    """Writes model, tokenizer and chat template to ``folder``, atomically; the config holds the template's hash.
 
     Adapters are merged into the weights for good, and a base in 4 bits becomes plain weights of the same values, in the
     policy too: what was training trains no further, and ``choose_trainable`` starts anew. All else stays as it was:
@@ -20,6 +24,7 @@ def export(policy: Policy | RewardModel, folder: Path) -> None:
     """
     merge_adapters(policy)
     model = policy.model
+    setattr(model.config, TEMPLATE, ChatTemplate(policy.tokenizer).hash)
     virtual = virtual_tokens.kind_of(model) is not None
     with atomic_folder(folder) as temporary:
         state = {name: value for name, value in model.state_dict().items() if not name.startswith("virtual_tokens.")}
@@ -27,6 +32,12 @@ def export(policy: Policy | RewardModel, folder: Path) -> None:
         policy.tokenizer.save_pretrained(temporary)
         if virtual:
             virtual_tokens.write(model, temporary / virtual_tokens.FOLDER, base=str(folder.resolve()))
+
+
+def template_of(model: Any) -> str | None:
+    """The hash of the chat template that a model was trained with; None for a model that trimpot did not write."""
+    found: str | None = getattr(model.config, TEMPLATE, None)
+    return found
 
 
 def merge_adapters(policy: Policy | RewardModel) -> None:

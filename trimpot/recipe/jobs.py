@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 
 from trimpot.core.rows import ChatRow, Row
+from trimpot.core.stats import Stat
 from trimpot.core.tensors import Batch
 from trimpot.data.prepare import MaskSettings, Prepared, split_held_out
 from trimpot.models import reward
 from trimpot.models.adapters import TrainableSettings, choose_trainable
 from trimpot.models.critic import ActorCritic, CriticSettings, critic_from, critic_from_policy
+from trimpot.models.embedded import cache_folder
+from trimpot.models.export import template_of
 from trimpot.models.load import load
 from trimpot.models.noise import NoiseSettings, NoisyPolicy
 from trimpot.models.policy import Policy
@@ -34,9 +37,10 @@ from trimpot.rollout.scoring import Scorer
 from trimpot.rollout.settings import RolloutSettings, Sampling
 from trimpot.rollout.source import RolloutSource
 from trimpot.training.loop import Plan, Source
+from trimpot.training.reference import Reference, RowReference, reference_of
 from trimpot.training.rows import DatasetSource
 from trimpot.training.settings import LoopSettings, OptimizerSettings
-from trimpot.training.streams import Reference, Trainee, reference_of
+from trimpot.training.streams import Trainee
 
 
 @dataclass(frozen=True)
@@ -84,15 +88,19 @@ def _preference(context: Context, stage: Stage) -> Job:
     online: OnlineSettings = stage.get(OnlineSettings)
     if not online.online:
         prepared = context.prepared(stage)
-        reference = _reference(stage, policy, cache=True, temperature=1.0)
-        return _job(context, stage, policy, _rows(context, stage, prepared), prepared, reference)
+        rows = _rows(context, stage, prepared)
+        if "reference_logprob_N" not in stage.objective.needs:
+            return _job(context, stage, policy, rows, prepared)
+        job = _job(context, stage, policy, rows, prepared, RowReference(policy, cache_folder() / "reference"))
+        _fill(context, stage, job, rows)
+        return job
     prompts = prompts_of(context.stage_rows(stage), stage)
     rewards = rewards_of(stage, context.run, policy)
     source = OnlinePairSource(
         policy, prompts, _sampling(context, stage),
         online.samples, rewards, context.stage_seed(stage),
     )  # fmt: skip
-    reference = _reference(stage, policy, cache=False, temperature=1.0)
+    reference = reference_of(policy) if "reference_logprob_N" in stage.objective.needs else None
     return replace(_job(context, stage, policy, source, None, reference), rewards=rewards)
 
 
@@ -111,7 +119,7 @@ def _policy_gradient(context: Context, stage: Stage) -> Job:
     wanted = (*stage.objective.needs, *stage.objective.rollout_needs)
     reference = None
     if "reference_logprob_N" in wanted:
-        reference = reference_of(policy, cache=False, temperature=sampling.temperature)
+        reference = reference_of(policy, temperature=sampling.temperature)
         scorers["reference_logprob_N"] = reference
     rows = prompts_of(context.stage_rows(stage), stage)
     rewards = rewards_of(stage, context.run, policy)
@@ -170,9 +178,14 @@ def load_named(context: Context, name: str) -> Policy:
     return other
 
 
-def _reference(stage: Stage, policy: Policy, cache: bool, temperature: float) -> Reference | None:
-    needed = "reference_logprob_N" in stage.objective.needs
-    return reference_of(policy, cache, temperature) if needed else None
+def _fill(context: Context, stage: Stage, job: Job, rows: DatasetSource) -> None:
+    """Computes the reference's log-probs of the rows that the stage will draw."""
+    loop, reference = job.plan.loop, job.plan.reference
+    assert isinstance(reference, RowReference)
+    drawn = {sample.row_id: sample for step in range(1, loop.steps + 1) for sample in rows.draw(step, {}).samples}
+    job.counts["reference_tokens"] = sum(sample.tokens for sample in drawn.values())
+    progress = context.progress(f"reference {stage.name}")
+    reference.fill(list(drawn.values()), loop.micro_batch_tokens, str(context.policy.device), progress)
 
 
 def _sampling(context: Context, stage: Stage) -> Sampling:
@@ -189,7 +202,9 @@ def _log_probs(policy: Policy, temperature: float) -> Scorer:
 
 
 def _rows(context: Context, stage: Stage, prepared: Prepared) -> DatasetSource:
-    return DatasetSource(prepared.samples, stage.get(LoopSettings).batch, context.stage_seed(stage))
+    made_with = template_of(context.policy.model)
+    stats = {} if made_with is None else {"template_matches": Stat(float(made_with == context.template.hash), 1)}
+    return DatasetSource(prepared.samples, stage.get(LoopSettings).batch, context.stage_seed(stage), stats)
 
 
 def _job(

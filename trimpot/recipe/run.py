@@ -20,7 +20,7 @@ from trimpot.recipe.data_stage import make_rows
 from trimpot.recipe.evaluate_stage import evaluate_stage
 from trimpot.recipe.read import Recipe
 from trimpot.recipe.schema import Stage, build_stage
-from trimpot.recipe.settings import JudgeSettings
+from trimpot.recipe.settings import JudgeSettings, StartSettings
 from trimpot.recipe.train_stage import train_stage
 from trimpot.store.environment import now
 from trimpot.store.run_folder import RunFolder, StageFolder
@@ -84,6 +84,17 @@ def _model_before(output: Path, stages: tuple[Stage, ...], recipe: Recipe) -> st
     return recipe.model
 
 
+def _hints(context: Context, stage: Stage) -> list[str]:
+    """What a policy gradient must be compared with before its gain is called one."""
+    others = [one.get(StartSettings).compute_of for one in context.recipe.stages if StartSettings in one.settings]
+    if stage.kind != "policy_gradient" or stage.name in others:
+        return []
+    return [
+        "no baseline at equal compute: rejection sampling (a data stage with method: rejection, then an sft stage with "
+        f"compute_of: {stage.name}) is often as good; see recipes/grpo.yaml"
+    ]
+
+
 def _run_stage(context: Context, stage: Stage, index: int) -> None:
     folder = context.run.stage(stage.name)
     record: dict[str, Any] = {"kind": stage.kind, "index": index, "settings": stage.values(), "started": now()}
@@ -124,5 +135,6 @@ def _work(context: Context, stage: Stage, folder: StageFolder) -> dict[str, Any]
         return counts
     counts = train_stage(context, stage, folder)
     if evaluation is not None:
-        counts["notes"] = evaluate_stage(context, folder, context.evaluation_rows, evaluation, JudgeSettings())
+        notes = evaluate_stage(context, folder, context.evaluation_rows, evaluation, JudgeSettings())
+        counts["notes"] = notes + _hints(context, stage)
     return counts

@@ -10,7 +10,7 @@ from trimpot.detectors import DETECTORS
 from trimpot.detectors.watch import Watcher
 from trimpot.models.export import export
 from trimpot.models.reward import RewardModel
-from trimpot.recipe.compute import stage_flops
+from trimpot.recipe.compute import sampling_flops, stage_flops
 from trimpot.recipe.context import Context
 from trimpot.recipe.evaluate_stage import judge_stage
 from trimpot.recipe.jobs import Job, build_job
@@ -18,6 +18,7 @@ from trimpot.recipe.schema import Stage
 from trimpot.store.run_folder import StageFolder
 from trimpot.training.checkpoint import checkpoints, restore_checkpoint, save_checkpoint
 from trimpot.training.loop import Step, TrainState, train
+from trimpot.training.reference import RowReference
 from trimpot.training.settings import OptimizerSettings
 
 
@@ -68,11 +69,21 @@ def _finish(context: Context, job: Job, folder: StageFolder) -> dict[str, Any]:
         "steps": job.plan.loop.steps,
         "tokens": sum(line["num_tokens"] for line in metrics),
         "training_seconds": sum(line["seconds"] for line in metrics),
-        "flops": stage_flops(context.policy, metrics, passes=int(job.plan.reference is not None)),
+        "flops": stage_flops(context.policy, metrics, _passes(job)) + _reference_flops(context, job),
     }
     if isinstance(job.trainee, RewardModel):
         record.update(judge_stage(context, job.trainee, folder, job.held_out))
     return record
+
+
+def _passes(job: Job) -> int:
+    """Passes without gradient of every token trained: of a reference that is not computed row by row beforehand."""
+    return int(job.plan.reference is not None and not isinstance(job.plan.reference, RowReference))
+
+
+def _reference_flops(context: Context, job: Job) -> float:
+    """The reference's one pass over every row drawn, whether or not another run had left it."""
+    return sampling_flops(context.policy, job.counts.get("reference_tokens", 0))
 
 
 def _log(context: Context, stage: Stage, folder: StageFolder, step: Step) -> None:

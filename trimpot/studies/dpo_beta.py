@@ -15,9 +15,9 @@ from trimpot.studies.measures import Difference, Level, Slope
 from trimpot.studies.policy_metrics import on_own_samples, on_pairs
 from trimpot.studies.study import Budget, Chart, Settings, Study, Values
 from trimpot.training.loop import Plan, TrainState, train
+from trimpot.training.reference import RowReference, frozen_copy
 from trimpot.training.rows import DatasetSource
 from trimpot.training.settings import LoopSettings, OptimizerSettings
-from trimpot.training.streams import frozen_copy, reference_of
 
 
 def prepare(settings: Settings, seed: int, folder: Path) -> None:
@@ -44,7 +44,7 @@ def run(values: Values, settings: Settings, seed: int, folder: Path) -> dict[str
     )
     loop = LoopSettings(steps=settings["steps"], batch=settings["batch"])
     optimizer = OptimizerSettings(learning_rate=settings["learning_rate"])
-    plan = Plan(DPO(beta=values["beta"]), source, loop, optimizer, reference_of(base, cache=True))
+    plan = Plan(DPO(beta=values["beta"]), source, loop, optimizer, RowReference(base))
     for _ in train(TrainState.new(policy, optimizer), plan):
         pass
     own = reversal.constructed_pairs(base, held_out, 8, seed_for(seed, "held-out pairs"))

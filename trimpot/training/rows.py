@@ -10,13 +10,19 @@ from trimpot.data.order import RowSource
 
 
 class DatasetSource:
-    """Rows in epoch order: every row once an epoch, shuffled anew; a function of seed and step."""
+    """Rows in epoch order: every row once an epoch, shuffled anew; a function of seed and step.
 
-    def __init__(self, samples: Sequence[Sample], batch: int, seed: int) -> None:
+    ``stats`` are reported with every draw: what is known of the rows beforehand.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], batch: int, seed: int, stats: Mapping[str, Stat] | None = None
+    ) -> None:
+        self.stats = dict(stats or {})
         self.order = RowSource(samples, batch, seed)
 
     steps_per_draw = 1
 
     def draw(self, step: int, carried: Mapping[str, float]) -> Draw:
         samples = self.order.draw(step - 1)
-        return Draw(samples, stats={"epoch": Stat(self.order.epoch(step), 1)})
+        return Draw(samples, stats={**self.stats, "epoch": Stat(self.order.epoch(step), 1)})

@@ -1,9 +1,8 @@
-"""The streams an objective asks for: the trainee's pass with gradients, the reference's without, cached by row."""
+"""The streams an objective asks for: the trainee's pass with gradients, the reference's without."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -12,8 +11,7 @@ from torch import Tensor
 from trimpot.core.tensors import Batch, Streams, Wanted
 from trimpot.models.policy import Policy
 from trimpot.models.reward import RewardModel
-
-Reference = Callable[[Batch], Tensor]
+from trimpot.training.reference import Reference
 
 
 class Trainee(Protocol):
@@ -30,40 +28,6 @@ class Trainee(Protocol):
 
     def models(self) -> Mapping[str, Policy | RewardModel]:
         """What the stage leaves behind, by the name of its folder; ``model`` is what the next stage goes on with."""
-
-
-def reference_of(policy: Policy, cache: bool, temperature: float = 1.0) -> Reference:
-    """The reference's log-probs of a batch, [N]: the adapters switched off under LoRA, else a frozen copy.
-
-    With ``cache`` (rows that come back every epoch, never rollouts) a row's log-probs are computed once.
-    """
-    frozen = None if policy.adapters is not None else frozen_copy(policy)
-    known: dict[str, list[Tensor]] = {}
-
-    @torch.no_grad()
-    def score(batch: Batch) -> Tensor:
-        if cache and all(row in known for row in batch.row_ids):
-            return torch.cat([part for row in batch.row_ids for part in known[row]])
-        if frozen is None:
-            with policy.adapters_off():
-                logprob_N = policy.scores(batch, temperature).logprob_N
-        else:
-            logprob_N = frozen.scores(batch, temperature).logprob_N
-        if cache:
-            parts = logprob_N.split(torch.bincount(batch.sequence_N, minlength=batch.sequences).tolist())
-            start = 0
-            for row, branches in zip(batch.row_ids, batch.branches_per_row, strict=True):
-                known[row] = list(parts[start : start + branches])
-                start += branches
-        return logprob_N
-
-    return score
-
-
-def frozen_copy(policy: Policy) -> Policy:
-    """The policy as it is now, without gradients."""
-    model = copy.deepcopy(policy.model).requires_grad_(False)
-    return Policy(model, policy.tokenizer, policy.name)
 
 
 MODEL_MADE_N = ("logprob_N", "reference_logprob_N", "value_N", "reward_N", "divergence_N")

@@ -30,9 +30,10 @@ from trimpot.rollout.settings import RolloutSettings, Sampling
 from trimpot.rollout.source import RolloutSource
 from trimpot.studies import reversal
 from trimpot.training.loop import Plan, Source, TrainState, train
+from trimpot.training.reference import RowReference, reference_of
 from trimpot.training.rows import DatasetSource
 from trimpot.training.settings import LoopSettings, OptimizerSettings
-from trimpot.training.streams import Trainee, reference_of
+from trimpot.training.streams import Trainee
 
 Metrics = Mapping[str, float | None]
 LEARN, PROBE, PROMPTS = 872, 128, 1024
@@ -158,7 +159,7 @@ def preference(
     """From the base model; the reference is the base model too, unless another is given."""
     policy = bench.base()
     source = DatasetSource(samples, pace.batch, bench.seed)
-    return run(policy, objective, source, pace, reference=reference_of(reference or policy, cache=True))
+    return run(policy, objective, source, pace, reference=RowReference(reference or policy))
 
 
 def reward(bench: Bench, samples: Sequence[Sample], objective: Objective, pace: Pace) -> list[Metrics]:
@@ -199,7 +200,7 @@ def rollouts(bench: Bench, plan: Rollout, reference: Policy | None = None) -> li
             critic.values,
             {"critic.": plan.critic_factor},
         )
-    frozen = reference_of(reference or policy, cache=False, temperature=plan.trainer_temperature)
+    frozen = reference_of(reference or policy, temperature=plan.trainer_temperature)
     scorers["reference_logprob_N"] = frozen
     rewards = Rewards(plan.settings.rewards, plan.judges, plan.settings.reward_time_limit)
     source: Source = RolloutSource(
