@@ -109,6 +109,20 @@ def test_reward_models_and_their_ensemble(rows: dict, tmp_path: Path) -> None:
     assert {"held_out/gold", "held_out/proxy"} <= set(metrics)
 
 
+def test_trusted_pairs_show_flipped_labels(rows: dict, tmp_path: Path) -> None:
+    pairs = [json.loads(line) for line in Path(rows["pairs"]).read_text().splitlines()]
+    flipped = tmp_path / "flipped.jsonl"
+    flipped.write_text(
+        "".join(json.dumps({**one, "chosen": one["rejected"], "rejected": one["chosen"]}) + "\n" for one in pairs)
+    )
+    settings = {"steps": 24, "batch": 8, "learning_rate": 3e-3, "held_out": 0.0, "trusted": rows["pairs"]}
+    one = run(tmp_path, [{"reward": {"data": str(flipped), "trusted_every": 1, **settings}}])
+    metrics = one.stage("reward").metrics()
+    assert metrics[-1]["accuracy"] == 1.0
+    assert metrics[-1]["held_out/gold_accuracy"] == 0.0
+    assert "flipped_labels" in {alarm["detector"] for alarm in one.stage("reward").alarms()}
+
+
 def test_process_reward(rows: dict, tmp_path: Path) -> None:
     one = run(tmp_path, [{"reward": {"data": rows["steps"], "objective": "process_reward", "held_out": 0.6, **QUICK}}])
     assert one.stage("reward").metrics()[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)

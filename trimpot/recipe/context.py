@@ -20,7 +20,7 @@ from trimpot.models.policy import Policy
 from trimpot.recipe.judges import check_judge, check_rewards
 from trimpot.recipe.read import Recipe
 from trimpot.recipe.schema import Stage
-from trimpot.recipe.settings import DataSettings, RowsSettings, StartSettings
+from trimpot.recipe.settings import DataSettings, HeldOutSettings, RowsSettings, StartSettings
 from trimpot.rollout.engine import Progress
 from trimpot.rollout.rewards import Rewards
 from trimpot.store.run_folder import RunFolder
@@ -132,6 +132,8 @@ def check_rows(recipe: Recipe, template: ChatTemplate) -> tuple[dict[str, list[R
         rows[stage.name] = read_rows(stage, None, recipe.seed)
         if stage.kind != "data":
             prepare(stage, rows[stage.name], template)
+        if HeldOutSettings in stage.settings and stage.get(HeldOutSettings).trusted is not None:
+            prepare(stage, load_rows(stage.get(HeldOutSettings).trusted, stage.rows), template)
         if stage.samples:
             check_rewards(stage, prompts_of(rows[stage.name], stage), recipe.stages[:number])
     return rows, [] if recipe.evaluate is None else suite_rows(

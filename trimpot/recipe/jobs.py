@@ -13,7 +13,9 @@ from torch import Tensor
 from trimpot.core.rows import ChatRow, Row
 from trimpot.core.stats import Stat
 from trimpot.core.tensors import Batch
+from trimpot.data.load import load_rows
 from trimpot.data.prepare import MaskSettings, Prepared, split_held_out
+from trimpot.evaluation.reward_report import gold_accuracy
 from trimpot.models import reward
 from trimpot.models.adapters import TrainableSettings, choose_trainable
 from trimpot.models.critic import ActorCritic, CriticSettings, critic_from, critic_from_policy
@@ -38,7 +40,7 @@ from trimpot.rollout.settings import RolloutSettings, Sampling
 from trimpot.rollout.source import RolloutSource
 from trimpot.training.loop import Plan, Source
 from trimpot.training.reference import Reference, RowReference, reference_of
-from trimpot.training.rows import DatasetSource
+from trimpot.training.rows import DatasetSource, ProbedSource
 from trimpot.training.settings import LoopSettings, OptimizerSettings
 from trimpot.training.streams import Trainee
 
@@ -80,7 +82,12 @@ def _reward(context: Context, stage: Stage) -> Job:
         context.stage_rows(stage), stage.get(HeldOutSettings).held_out, context.stage_seed(stage)
     )
     prepared = context.prepared(stage, rows)
-    return replace(_job(context, stage, judge, _rows(context, stage, prepared), prepared), held_out=held_out)
+    source: Source = _rows(context, stage, prepared)
+    settings: HeldOutSettings = stage.get(HeldOutSettings)
+    if settings.trusted is not None:
+        trusted = context.prepared(stage, load_rows(settings.trusted, stage.rows)).samples
+        source = ProbedSource(source, lambda: gold_accuracy(judge, trusted), settings.trusted_every)
+    return replace(_job(context, stage, judge, source, prepared), held_out=held_out)
 
 
 def _preference(context: Context, stage: Stage) -> Job:

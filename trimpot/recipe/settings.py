@@ -82,3 +82,7 @@ class HeldOutSettings:
     """Pairs that a reward model is judged on and never trained on."""
 
     held_out: float = setting(0.1, "share of the prompts whose rows are held out", at_least=0, at_most=0.9)
+    trusted: str | None = setting(
+        None, "a file of pairs with labels beyond doubt: the accuracy on them, as training goes, shows wrong labels"
+    )
+    trusted_every: int = setting(2, "steps from one measurement on the trusted pairs to the next", at_least=1)

@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from trimpot.core.rows import ChatRow, Message, PreferencePair, PromptRow
 from trimpot.core.samples import Draw, Sample
 from trimpot.core.seeds import seed_for
-from trimpot.core.stats import Stat
 from trimpot.core.tensors import Objective
 from trimpot.data.prepare import tokenise
 from trimpot.data.template import ChatTemplate
@@ -114,22 +113,6 @@ def run(
 
 def samples_of(rows: Sequence[Any], policy: Policy, mask: str = "assistant") -> tuple[Sample, ...]:
     return tokenise(rows, ChatTemplate(policy.tokenizer), reversal.MAX_LENGTH, mask).samples
-
-
-@dataclass(frozen=True)
-class WithStats:
-    """A source whose draws also report what ``probe`` counts."""
-
-    source: Source
-    probe: Callable[[], Mapping[str, Stat]]
-
-    @property
-    def steps_per_draw(self) -> int:
-        return self.source.steps_per_draw
-
-    def draw(self, step: int, carried: Mapping[str, float]) -> Draw:
-        draw = self.source.draw(step, carried)
-        return Draw(draw.samples, draw.idle, {**draw.stats, **self.probe()}, draw.records)
 
 
 @dataclass(frozen=True)

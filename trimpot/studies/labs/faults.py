@@ -6,16 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from trimpot.core.rows import ChatRow, Message, PreferencePair
 from trimpot.core.samples import Sample
 from trimpot.core.seeds import stream
 from trimpot.core.stats import Stat
-from trimpot.core.tensors import pack_one
 from trimpot.data.template import ChatTemplate
+from trimpot.evaluation.reward_report import gold_accuracy
 from trimpot.models.policy import Policy
-from trimpot.models.reward import RewardModel, from_policy
+from trimpot.models.reward import from_policy
 from trimpot.objectives.policy_gradient.grpo import GRPO
 from trimpot.objectives.policy_gradient.ppo import PPO
 from trimpot.objectives.preference.dpo import DPO
@@ -32,7 +30,6 @@ from trimpot.studies.labs.bench import (
     Pace,
     Replaced,
     Rollout,
-    WithStats,
     judge_by_text,
     preference,
     reward,
@@ -42,7 +39,7 @@ from trimpot.studies.labs.bench import (
     supervised,
 )
 from trimpot.studies.labs.clean import PAIRS, POLICY, REWARD, SFT
-from trimpot.training.rows import DatasetSource
+from trimpot.training.rows import DatasetSource, ProbedSource
 
 LONG = SamplingSettings(temperature=1.0, max_tokens=24)
 
@@ -85,7 +82,7 @@ def wrong_template(bench: Bench) -> list[Metrics]:
     policy.tokenizer.chat_template = policy.tokenizer.chat_template.replace("<|im_start|>", "### ")
     matches = Stat(float(ChatTemplate(policy.tokenizer).hash == known), 1)
     source = DatasetSource(samples_of(bench.chats(), policy), SFT.batch, bench.seed)
-    return run(policy, SupervisedFineTuning(), WithStats(source, lambda: {"template_matches": matches}), SFT)
+    return run(policy, SupervisedFineTuning(), ProbedSource(source, lambda: {"template_matches": matches}), SFT)
 
 
 def _supervised(bench: Bench, change: Callable[[Sample, Policy], Sample]) -> list[Metrics]:
@@ -152,14 +149,7 @@ def flipped_all(bench: Bench) -> list[Metrics]:
     wrong = reversal.pair_samples(reversal.with_wrong_labels(pairs[cut:], 1.0, bench.seed), bench.base())
     judge = from_policy(bench.base())
     source = DatasetSource(wrong, REWARD.batch, bench.seed)
-    return run(judge, BradleyTerry(0.01), WithStats(source, lambda: _gold_accuracy(judge, trusted)), REWARD)
-
-
-def _gold_accuracy(judge: RewardModel, samples: Sequence[Sample]) -> dict[str, Stat]:
-    with torch.no_grad():
-        rewards_S = judge.rewards(pack_one(samples))
-    right = rewards_S[0::2] > rewards_S[1::2]
-    return {"held_out/gold_accuracy": Stat(float(right.sum()), len(right))}
+    return run(judge, BradleyTerry(0.01), ProbedSource(source, lambda: gold_accuracy(judge, trusted)), REWARD)
 
 
 def longer_is_chosen(bench: Bench) -> list[Metrics]:
@@ -186,9 +176,10 @@ def displacement(bench: Bench) -> list[Metrics]:
     """Pairs whose answers differ in their last letter only, at a rate that pushes both down."""
     pairs = []
     for pair in bench.pairs():
-        right = pair.chosen[-1].content
+        right = pair.prompt[-1].content[::-1]
         last = reversal.LETTERS[(reversal.LETTERS.index(right[-1]) + 1) % len(reversal.LETTERS)]
-        pairs.append(PreferencePair(pair.prompt, pair.chosen, (Message("assistant", right[:-1] + last),)))
+        chosen, rejected = (Message("assistant", right),), (Message("assistant", right[:-1] + last),)
+        pairs.append(PreferencePair(pair.prompt, chosen, rejected))
     pace = replace(PAIRS, steps=80, learning_rate=1e-3)
     return preference(bench, reversal.pair_samples(pairs, bench.base()), DPO(beta=0.01), pace)
 
