@@ -15,7 +15,7 @@ from trimpot.studies.labs.clean import CLEAN
 from trimpot.studies.labs.faults import FAULTS
 from trimpot.studies.study import Budget, Settings, Study, Values
 
-THRESHOLD_SEEDS = (0, 1, 2)
+THRESHOLD_SEEDS = (1, 2, *range(100, 117))
 """Seeds on which thresholds and faults were chosen; none of them is counted."""
 FIRED = "fired/"
 CLEAN_NAMES = tuple(CLEAN)
@@ -62,7 +62,7 @@ STUDY = Study(
     budgets={"quick": Budget(ARMS, 3, SETTINGS), "full": Budget(ARMS, 20, SETTINGS)},
     prepare=prepare,
     run=run,
-    first_seed=100,
+    first_seed=200,
 )
 
 

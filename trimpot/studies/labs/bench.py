@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from trimpot.core.rows import ChatRow, Message, PreferencePair, PromptRow
 from trimpot.core.samples import Draw, Sample
-from trimpot.core.seeds import seed_for
+from trimpot.core.seeds import seed_for, stream
 from trimpot.core.tensors import Objective
 from trimpot.data.prepare import tokenise
 from trimpot.data.template import ChatTemplate
@@ -78,6 +78,15 @@ class Bench:
         """Pairs constructed from the base model's own samples of those prompts, both answers of equal length."""
         pairs = reversal.load_pairs(self.folder / "pairs.json")
         return [pair for pair in pairs if _bytes(pair.chosen) == _bytes(pair.rejected)]
+
+    def easy_pairs(self) -> list[PreferencePair]:
+        """The same right answers against four random letters that no answer has: a reward model learns them soon."""
+        draw = stream(self.seed, "letters")
+        return [
+            replace(pair, rejected=(Message("assistant", "".join(draw.choice("stuvwxyz") for _ in range(4))),))
+            for pair in self.pairs()
+            if _bytes(pair.chosen) == reversal.LENGTH
+        ]
 
 
 def _bytes(turns: Sequence[Message]) -> int:

@@ -35,7 +35,7 @@ from trimpot.studies.labs.bench import (
 
 SFT = Pace(steps=80, learning_rate=1e-3)
 PAIRS = Pace(steps=40, learning_rate=1e-4)
-REWARD = Pace(steps=60, learning_rate=1e-3)
+REWARD = Pace(steps=40, learning_rate=3e-4)
 POLICY = Pace(steps=40, learning_rate=2e-4)
 
 
@@ -49,7 +49,7 @@ def dpo(bench: Bench) -> list[Metrics]:
 
 
 def reward_model(bench: Bench) -> list[Metrics]:
-    return reward(bench, reversal.pair_samples(bench.pairs(), bench.base()), BradleyTerry(0.01), REWARD)
+    return reward(bench, reversal.pair_samples(bench.easy_pairs(), bench.base()), BradleyTerry(0.01), REWARD)
 
 
 def grpo(bench: Bench) -> list[Metrics]:

@@ -112,12 +112,6 @@ def _supervise(sample: Sample, keep: Callable[[int], bool]) -> Sample:
     return replace(sample, branches=(replace(branch, supervised=mask, streams=streams),))
 
 
-def _with_letters(bench: Bench) -> list[tuple[PreferencePair, str]]:
-    """Every pair with four random letters that no answer has."""
-    draw = stream(bench.seed, "letters")
-    return [(pair, "".join(draw.choice("stuvwxyz") for _ in range(4))) for pair in bench.pairs()]
-
-
 def garbled_batch(bench: Bench) -> list[Metrics]:
     """The base model goes on with fine-tuning; in the twentieth step every answer is random letters."""
     policy = bench.base()
@@ -135,7 +129,7 @@ def garbled_batch(bench: Bench) -> list[Metrics]:
 
 
 def flipped_half(bench: Bench) -> list[Metrics]:
-    pairs = reversal.with_wrong_labels(bench.pairs(), 0.5, bench.seed)
+    pairs = reversal.with_wrong_labels(bench.easy_pairs(), 0.5, bench.seed)
     return reward(bench, reversal.pair_samples(pairs, bench.base()), BradleyTerry(0.01), REWARD)
 
 
@@ -143,7 +137,7 @@ def flipped_all(bench: Bench) -> list[Metrics]:
     """Right answers against random letters, every label the wrong way round; a tenth of the pairs has trusted labels,
     and is measured in every step.
     """
-    pairs = [replace(pair, rejected=(Message("assistant", letters),)) for pair, letters in _with_letters(bench)]
+    pairs = bench.easy_pairs()
     cut = len(pairs) // 10
     trusted = reversal.pair_samples(pairs[:cut], bench.base())
     wrong = reversal.pair_samples(reversal.with_wrong_labels(pairs[cut:], 1.0, bench.seed), bench.base())
@@ -169,7 +163,7 @@ def longer_is_chosen(bench: Bench) -> list[Metrics]:
 def uncentred(bench: Bench) -> list[Metrics]:
     """A high rate and no centring: all rewards drift together."""
     samples = reversal.pair_samples(bench.pairs(), bench.base())
-    return reward(bench, samples, BradleyTerry(), Pace(100, 5e-3))
+    return reward(bench, samples, BradleyTerry(), Pace(140, 5e-3))
 
 
 def displacement(bench: Bench) -> list[Metrics]:
@@ -205,7 +199,10 @@ def kl_blow_up(bench: Bench) -> list[Metrics]:
 
 
 def entropy_collapse(bench: Bench) -> list[Metrics]:
-    return _grpo(bench, Pace(240, 1.5e-3))
+    """One completion has the highest reward, and nothing holds the policy to its reference."""
+    judge = judge_by_text(bench.base(), lambda text: text.count("a") / reversal.SAMPLING.max_tokens)
+    settings = RolloutSettings(group=GROUP, rewards={"letters a": 1.0})
+    return _grpo(bench, Pace(120, 1e-3), settings=settings, judges={"letters a": judge})
 
 
 def all_wrong(bench: Bench) -> list[Metrics]:
@@ -307,7 +304,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("saturation", "margin_saturation", "sixteen pairs, 120 steps at β 1 and 1e-3", saturation),
     Fault("wrong reference", "wrong_reference", "the reference is the model before fine-tuning", wrong_reference),
     Fault("kl blow-up", "kl_blow_up", "GRPO at 3e-3 with a KL term of 1e-4", kl_blow_up),
-    Fault("entropy collapse", "entropy_collapse", "GRPO at 1.5e-3 for 240 steps without a KL term", entropy_collapse),
+    Fault("entropy collapse", "entropy_collapse", "one completion has the most reward; no KL term", entropy_collapse),
     Fault("all wrong", "zero_variance_groups", "no completion can be right", all_wrong),
     Fault("all right", "zero_variance_groups", "every completion is right", all_right),
     Fault("cut off", "truncated_completions", "a limit of three tokens for five-token answers", truncated),
