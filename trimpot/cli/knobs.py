@@ -165,7 +165,7 @@ def detector_rates(card: Card) -> dict[str, list[dict[str, Any]]]:
 
 
 def rate_texts(card: Card) -> dict[str, str]:
-    """How often each measured detector fired on runs with its fault and on clean ones, over all labs.
+    """How often each measured detector fired on runs with its fault, over all labs, and on clean ones.
 
     Rates of other thresholds than today's do not count.
     """
@@ -176,8 +176,10 @@ def rate_texts(card: Card) -> dict[str, str]:
         rates = [rate for rate in rates_of(name) if rate.is_current]
         if rates:
             fired, runs = sum(rate.fired for rate in rates), sum(rate.runs for rate in rates)
-            false, clean = sum(rate.clean_fired for rate in rates), sum(rate.clean_runs for rate in rates)
-            found[name] = f"{fired}/{runs}, clean {false}/{clean}"
+            # The labs of one study share its clean runs, which count once.
+            clean = {str(rate.conditions.get("plan", rate.lab)): (rate.clean_fired, rate.clean_runs) for rate in rates}
+            false, silent = (sum(counts) for counts in zip(*clean.values(), strict=True))
+            found[name] = f"{fired}/{runs}, clean {false}/{silent}"
     return found
 
 
