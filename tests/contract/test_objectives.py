@@ -35,7 +35,7 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
     "grpo": [
         {"kl": 0.04, "normalisation": "sequence", "clip_high": 0.28},
         {"kl": 0.1, "kl_estimator": "k2", "normalisation": "fixed", "completion_limit": 16},
-        {"kl": 0.1, "kl_estimator": "k1", "normalisation": "token", "scale_rewards": "none"},
+        {"kl": 0.1, "kl_estimator": "k2", "normalisation": "token", "scale_rewards": "none"},
         {"importance": "truncate", "importance_cap": 1.2},
         {"importance": "mask", "importance_cap": 1.2, "kl": 0.04},
     ],

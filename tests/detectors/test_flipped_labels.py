@@ -67,3 +67,12 @@ def test_half_of_the_labels_flipped_looks_like_a_coin():
 
 def test_all_labels_flipped_leave_no_trace_in_the_training_log():
     assert scan(None, noisy(0.9, 40), loss=0.3) is None
+
+
+def test_a_loss_that_does_not_start_at_ln_2_is_not_compared_with_a_coin():
+    """SimPO starts at ln(1 + e^γ) = 1.31 for γ = 1; a slow start under it is ordinary."""
+    accuracy = [0.46 + 0.1 * step / 30 + 0.01 * (step % 3) for step in range(30)]
+    slow = {"rewards__accuracies": accuracy, "loss": [1.31 - 0.003 * step for step in range(30)]}
+    assert FlippedLabels().scan(make_window(**slow)) is None
+    coin = {"rewards__accuracies": accuracy, "loss": [0.694] * 30}
+    assert FlippedLabels().scan(make_window(**coin)) is not None

@@ -67,3 +67,9 @@ def test_silent_on_a_noisy_falling_loss(seed):
     losses = [0.5 + 2.5 * 0.97**step + noise.gauss(0, 0.08) for step in range(120)]
     assert flagged(losses) == []
     assert scan([*losses, 3 * losses[-1] + 1])
+
+
+def test_an_online_preference_loss_has_a_level_although_there_is_a_reward():
+    losses = [0.69, 0.66, 0.68, 0.64, 0.66, 0.63, 0.65, 0.62, 0.64, 5.0]
+    assert scan(losses, reward=[0.4] * 10) is None
+    assert scan(losses, reward=[0.4] * 10, rewards__margins=[0.1] * 10).value == 5.0

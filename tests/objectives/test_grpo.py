@@ -67,11 +67,16 @@ def test_kl_is_k3_and_its_own_term():
     assert out.loss().item() == pytest.approx(-(2 + 2 - 1) / 3 + 0.1 * 0.5 / 3, abs=1e-14)
 
 
+def test_an_estimator_without_a_pull_is_refused():
+    with pytest.raises(UsageError, match="k1 in the loss has no pull"):
+        GRPO(kl=0.1, kl_estimator="k1")
+    assert GRPO(kl=0.0, kl_estimator="k1").kl == 0.0
+
+
 @pytest.mark.parametrize(
     ("estimator", "kl", "pull"),
     [
-        # d = log π − log π_ref = −ln 2, 0, ln 2; pulls: k1: 1 each; k2: d; k3: 1 − exp(−d) = −1, 0, 1/2
-        ("k1", 0.0, [1, 1, 1]),
+        # d = log π − log π_ref = −ln 2, 0, ln 2; pulls: k2: d; k3: 1 − exp(−d) = −1, 0, 1/2
         ("k2", math.log(2) ** 2 / 3, [-math.log(2), 0, math.log(2)]),
         ("k3", 0.5 / 3, [-1, 0, 0.5]),
     ],

@@ -21,7 +21,7 @@ class ClipFraction:
     Edge cases: with one update on each draw the ratio is 1 and nothing is clipped; clipping there means that sampler
         and trainer disagree (sampler_mismatch).
     Fails when: see card policy_gradient.epochs. A ratio of whole sequences (GSPO) clips more by design, and the cut is
-        not meant for it.
+        not meant for it. Blind to CISPO, which logs cispo_clip_ratio.
     """
 
     threshold: float = 0.3

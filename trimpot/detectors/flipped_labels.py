@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from trimpot.core.findings import Finding, Window
-from trimpot.detectors.windows import find, latest, make_window, mean, reported, standard_error, together
+from trimpot.detectors.windows import find, first, latest, make_window, mean, reported, standard_error, together
 
 TRUSTED = "held_out/gold_accuracy"
 ACCURACIES = ("rewards/accuracies", "accuracy")
+
+
+NEAR_LN_2 = 0.1
+"""A first loss further from ln 2 than this is not that of a coin under a logistic loss."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class FlippedLabels:
     Edge cases: 100% flips leave no trace in the training log: the model learns the opposite equally well, and only
         trusted pairs show it (h near 0, p near 1). 20–40% flips look like hard pairs without them. Near 50% the model
         learns nothing (h near 1/2, so that p is undefined) and the second rule speaks. ln 2 is the loss of a coin in
-        logistic losses only; under others (IPO, hinge) the second rule rests on accuracy.
+        logistic losses only: the second rule is silent under losses that do not start there (IPO, hinge, SimPO, CPO,
+        ORPO, DPO with SFT).
     Fails when: see card reward.data. Pairs seen in an earlier epoch are memorised, which raises t and hides flips. The
         second rule also fires when the learning rate is far too low, or the pairs differ in nothing.
     """
@@ -95,6 +100,9 @@ class FlippedLabels:
         values = latest(window, name, 3 * self.steps)
         losses = latest(window, "loss", 2 * self.steps)
         if len(values) < 3 * self.steps or len(losses) < 2 * self.steps or mean(losses) < math.log(2):
+            return None
+        start = first(window, "loss", 1)
+        if abs(start[0] - math.log(2)) > NEAR_LN_2:
             return None
         recent = values[-2 * self.steps :]
         if mean(recent) + 2 * standard_error(recent) >= self.coin:

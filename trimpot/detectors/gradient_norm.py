@@ -7,7 +7,7 @@ from statistics import median
 from typing import ClassVar
 
 from trimpot.core.findings import Finding, Window
-from trimpot.detectors.windows import AXOLOTL, find, latest, make_window, reported
+from trimpot.detectors.windows import AXOLOTL, find, follows_reward, latest, make_window
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class GradientNorm:
     steps: int = 3
 
     name: ClassVar[str] = "gradient_norm"
-    metrics: ClassVar[tuple[str, ...]] = ("grad_norm", "reward")
+    metrics: ClassVar[tuple[str, ...]] = ("grad_norm", "reward", "rewards/margins")
     source: ClassVar[str] = AXOLOTL
     mend: ClassVar[str] = (
         "Too large: lower learning_rate, lengthen warmup, lower max_grad_norm. Zero: check that something is trainable "
@@ -55,7 +55,7 @@ class GradientNorm:
         value = median(values)
         if value > self.threshold:
             return find(self, window, "grad_norm", value, f"the gradient norm is {value:.3g} before clipping")
-        if any(values) or reported(window, "reward"):
+        if any(values) or follows_reward(window):
             return None
         text = f"the gradient has been exactly 0 for {self.steps} steps: no weight moves"
         return find(self, window, "grad_norm", 0.0, text, threshold=0.0)

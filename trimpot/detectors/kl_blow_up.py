@@ -17,8 +17,7 @@ class KLBlowUp:
     Threshold: above 2.
     Source: axolotl docs/training_stability.qmd at 674650dab80b (healthy 0–0.5, bad > 2); the window is ours.
     Mend: raise policy_gradient.kl, lower policy_gradient.learning_rate or take fewer updates per draw.
-    Edge cases: only in runs with a ``reward``: the kl of KTO is of another kind. RLOO in TRL logs the KL summed
-        over a completion, for which the cut is far too low.
+    Edge cases: only in runs with a ``reward``: the kl of KTO is of another kind.
     Fails when: see card policy_gradient.kl. Blind where no reference is computed (policy_gradient.kl: 0).
     """
 

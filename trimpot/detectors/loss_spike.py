@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from trimpot.core.findings import Finding, Window
-from trimpot.detectors.windows import find, is_finite, make_window, newest, reported
+from trimpot.detectors.windows import find, follows_reward, is_finite, make_window, newest
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,12 @@ class LossSpike:
     Source: factor 2: axolotl ("jumps by 2–10x"); z > 6 and the baseline of 50 steps: ours.
     Mend: look at the rows of this step in batches.jsonl; lower learning_rate, lengthen warmup or lower max_grad_norm.
     Edge cases: flagged steps never enter the baseline, so a level that stays high stays flagged. In a run with
-        a ``reward`` the policy-gradient loss has no level (it lies around 0), and only NaN and infinity count.
+        a ``reward`` and no rewards/margins (online preferences have both) the policy-gradient loss has no level (it
+        lies around 0), and only NaN and infinity count.
         A baseline median ≤ 0: likewise.
-    Fails when: see card optimizer.learning_rate. Blind to a slow rise (each step is judged by the last 50).
+    Fails when: see card optimizer.learning_rate. Blind to a slow rise (each step is judged by the last 50). Fires on
+        healthy pair losses close to 0, where one hard pair multiplies a batch's mean: simulated, in 4% of runs of 60
+        steps at a mean margin of 4, in 81% at 8.
     """
 
     threshold: float = 6.0
@@ -34,7 +37,7 @@ class LossSpike:
     at_least: int = 8
 
     name: ClassVar[str] = "loss_spike"
-    metrics: ClassVar[tuple[str, ...]] = ("loss", "grad_norm", "reward")
+    metrics: ClassVar[tuple[str, ...]] = ("loss", "grad_norm", "reward", "rewards/margins")
     source: ClassVar[str] = (
         "ours (robust z over 50 steps); factor 2: axolotl docs/training_stability.qmd at 674650dab80b"
     )
@@ -61,7 +64,7 @@ class LossSpike:
             value = newest(window, metric)
             if value is not None and not math.isfinite(value):
                 return find(self, window, metric, None, f"{metric} is {value}")
-        if not is_finite(newest(window, "loss")) or reported(window, "reward"):
+        if not is_finite(newest(window, "loss")) or follows_reward(window):
             return None
         jump = self._jump([value for value in window["loss"] if is_finite(value)])
         if jump is None:

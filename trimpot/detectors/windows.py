@@ -28,6 +28,11 @@ def reported(window: Window, metric: str) -> bool:
     return any(is_finite(value) for value in window.get(metric, ()))
 
 
+def follows_reward(window: Window) -> bool:
+    """True in a policy gradient: there is a reward, and no margin of pairs (online preferences report both)."""
+    return reported(window, "reward") and not reported(window, "rewards/margins")
+
+
 def first(window: Window, metric: str, count: int) -> list[float]:
     """The first ``count`` finite values of a metric, oldest first; fewer where there are fewer."""
     values: list[float] = []

@@ -34,9 +34,9 @@ class GKD:
     Raises: ValueError when divergence_N or logprob_N is missing or a stream has the wrong length.
     Edge cases: no target, or all weights 0: the loss is 0 and the statistic ``loss`` None. Student = teacher: 0.
         β = 0 and 1 are set to the two KLs: Dᵦ itself goes to 0 there, and to a KL only when divided by β or 1 − β, so
-        the loss jumps at the ends, and a small β wants a larger learning rate. Whose samples it is averaged over (the
-        paper's λ) is the source's affair; no gradient passes through sampling. ``divergence/<name>``, ``nll_loss``,
-        ``entropy`` and ``mean_token_accuracy`` are unweighted means over tokens.
+        the loss jumps at the ends. AdamW's step does not follow that scale, but max_grad_norm clips less. Whose
+        samples it is averaged over (the paper's λ) is the source's affair; no gradient passes through sampling.
+        ``divergence/<name>``, ``nll_loss``, ``entropy`` and ``mean_token_accuracy`` are unweighted means over tokens.
     Source: arXiv 2306.13649 eq. 1 and section 3.1. TRL 1.16 ``GKDTrainer.generalized_jsd_loss`` gives the same value
         where every token counts 1; row weights are ours. At temperature τ the gradient shrinks by about 1/τ²;
         neither TRL nor we multiply it back.

@@ -80,7 +80,9 @@ class GRPO:
         often 0, and the gradient is not: the loss is no measure of progress.
     Source: arXiv 2402.03300 eq. 3 and 4 ("sequence"); arXiv 2503.14476 ("token", ε_high); arXiv 2503.20783
         ("fixed"). TRL 1.16 ``GRPOTrainer._compute_loss`` (loss types "grpo", "dapo", "dr_grpo") gives the same
-        values within the cut-off of log ratios, which is verl's.
+        values within the cut-off of log ratios, which is verl's; with kl > 0 only at use_bias_correction_kl=False: its
+        default multiplies the KL term by ρ (arXiv 2512.02556), which turns k3's gradient into that of KL(π‖π_ref),
+        where ours is that of KL(π_ref‖π).
     Fails when: see cards grpo and grpo.group. Every group is all right, all wrong or all cut off (A = 0: see
         ``zero_variance_cause``); "sequence" favours long wrong answers; entropy goes to 0; sampler and trainer disagree
         (``sampling/sampling_logp_difference/mean``).
@@ -104,7 +106,7 @@ class GRPO:
     clip_low: float = clip_low_setting()
     clip_high: float = clip_high_setting(origin="TRL 1.16 epsilon; arXiv 2503.14476: 0.28")
     kl: float = kl_setting(0.0, "weight of the KL to the reference; 0 needs no reference", "TRL 1.16 beta; paper 0.04")
-    kl_estimator: str = kl_estimator_setting("k3", "arXiv 2402.03300 eq. 4; TRL 1.16 the same")
+    kl_estimator: str = kl_estimator_setting("k3", "arXiv 2402.03300 eq. 4; TRL 1.16 multiplies it by ρ")
     normalisation: str = setting(
         "token",
         "what the sum over tokens is divided by",
@@ -124,6 +126,9 @@ class GRPO:
     importance_cap: float = importance_cap_setting()
 
     def __post_init__(self) -> None:
+        if self.kl > 0 and self.kl_estimator == "k1":
+            problem = "k1 in the loss has no pull: its gradient is 0 on average"
+            raise UsageError("grpo.kl_estimator", problem, "Set it to k2 or k3.")
         if self.normalisation == "fixed" and self.completion_limit is None:
             problem = 'normalisation "fixed" divides by it, and it is not given'
             raise UsageError("grpo.completion_limit", problem, "Set it to the largest number of new tokens.")

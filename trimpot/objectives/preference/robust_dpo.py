@@ -38,8 +38,9 @@ class RobustDPO:
     Edge cases: no pair: the loss is 0 and every statistic None. Policy = reference: ln 2. ε = 0: DPO.
     Source: arXiv 2403.00409 section 3 (the unbiased loss). TRL 1.16 ``DPOTrainer._compute_loss`` (loss type
         "robust") gives the same value.
-    Fails when: ε is guessed too high: as m grows the loss falls without bound, by ε / (1 − 2ε) per unit of m, so that
-        nothing stops ``rewards/margins``, and a negative loss is ordinary.
+    Fails when: see card robust_dpo. On fixed pairs the loss falls without bound as m grows, by ε / (1 − 2ε) per unit of
+        m, at any ε > 0, so that nothing stops ``rewards/margins``: a right ε bounds only the mean over redrawn labels.
+        A negative loss is ordinary.
 
     Example: β = 0.1, chosen up by 3 nats, rejected down by 2, so that m = 0.5; ε = 0.1:
 

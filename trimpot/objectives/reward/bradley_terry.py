@@ -27,7 +27,7 @@ class BradleyTerry:
         σ(x) = 1 / (1 + exp(−x)).
 
     Shapes: reward_S, margin_S [S]; sequences 2i and 2i+1 are pair i, both carry the pair's margin.
-    Units: rewards and margins are log-odds (nats): a difference of d means P(chosen beats rejected) = σ(d).
+    Units: rewards and margins are log-odds (nats): P(chosen beats rejected) = σ(r⁺ − r⁻).
     Raises: ValueError when reward_S is missing, a stream has the wrong length or the number of sequences is odd.
     Edge cases: no pair: the loss is 0 and every statistic None. r⁺ = r⁻ = 0 without margin: ln 2. ε > 0: the loss
         of a pair is least at d = log (1 − ε)/ε, and never 0. ε = 1/2: labels say nothing, d goes to 0.
