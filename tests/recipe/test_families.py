@@ -199,6 +199,7 @@ def test_rejection_sampling_at_equal_compute_is_compared_with_the_run_it_matches
     assert any(note.startswith("greedy, against sft") for note in notes)
     assert any("against grpo at equal compute" in note for note in notes)
     spent = records["right"]["flops"] + records["rejection"]["flops"]
+    assert records["grpo"]["settings"]["data"] == rows["prompts"]
     # Whole steps: within one step of the budget, and never above it unless one step is all there is.
     assert spent <= records["grpo"]["flops"] or records["rejection"]["steps"] == 1
     assert records["rejection"]["tokens"] > 0
@@ -234,6 +235,7 @@ def test_settings_that_cannot_work(stage: dict, words: str) -> None:
         ({"policy_gradient": {"data": "prompts", "rewards": {"exact": 1.0}, "gold": "math"}}, "none of the rewards"),
         ({"policy_gradient": {"data": "prompts", "rewards": {"nan.py:score": 1.0}}}, "nan"),
         ({"policy_gradient": {"data": "empty"}}, "holds no rows"),
+        ({"policy_gradient": {"data": "prompts", "compute_of": "sft"}}, "known only after its completions"),
         ({"preference": {"data": "cut", "max_length": 16}}, "cut.jsonl:1"),
         ({"sft": {"trainable": "all", "quantise": "nf4"}}, "quantise"),
         ({"evaluate": {"best_of": 2, "judge": "stage:reward"}}, "no earlier stage 'reward'"),

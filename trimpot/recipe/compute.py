@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from trimpot.models.policy import Policy
-from trimpot.store.run_folder import StageFolder
+from trimpot.store.run_folder import RunFolder
 
+FROM_STAGE = "stage:"
+"""Opens the name of an earlier stage whose rows or model are meant."""
 FORWARD, BACKWARD = 2, 4
 """Operations per parameter and token (arXiv 2001.08361, sec. 2.1; attention and frozen weights are not set apart)."""
 
@@ -35,6 +37,9 @@ def stage_flops(policy: Policy, metrics: Iterable[Mapping[str, float | None]], p
     return total
 
 
-def flops_of_stage(folder: StageFolder) -> float:
-    """What a finished stage recorded."""
-    return float(folder.record()["flops"])
+def flops_of_stage(run: RunFolder, name: str) -> float:
+    """What a finished stage took, and the data stage whose rows it trained on."""
+    record = run.stage(name).record()
+    source = str(record["settings"].get("data") or "")
+    rows = flops_of_stage(run, source.removeprefix(FROM_STAGE)) if source.startswith(FROM_STAGE) else 0.0
+    return float(record["flops"]) + rows

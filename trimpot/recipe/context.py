@@ -17,6 +17,7 @@ from trimpot.data.template import ChatTemplate
 from trimpot.evaluation.run import TIME_LIMIT, EvaluationSettings
 from trimpot.models.adapters import TrainableSettings, check_trainable
 from trimpot.models.policy import Policy
+from trimpot.recipe.compute import FROM_STAGE
 from trimpot.recipe.judges import check_judge, check_rewards
 from trimpot.recipe.read import Recipe
 from trimpot.recipe.schema import Stage
@@ -27,7 +28,6 @@ from trimpot.store.run_folder import RunFolder
 from trimpot.training.loop import Step
 from trimpot.training.settings import LoopSettings
 
-FROM_STAGE = "stage:"
 BASE = "base"
 
 
@@ -154,6 +154,9 @@ def _check_names(stage: Stage, earlier: Sequence[Stage]) -> None:
     if stage.start not in (None, BASE):
         _known(f"{stage.name}.start", str(stage.start), [one for one in trained if one.kind != "reward"])
     if StartSettings in stage.settings and stage.get(StartSettings).compute_of is not None:
+        if stage.samples or stage.kind == "distill":
+            problem = "what a step costs is known only after its completions are sampled"
+            raise UsageError(f"{stage.name}.compute_of", problem, "Set steps, and give this stage's name to another.")
         _known(f"{stage.name}.compute_of", stage.get(StartSettings).compute_of, trained)
 
 

@@ -10,7 +10,7 @@ from trimpot.evaluation.best_of import MAJORITY, VERIFIER, Pick, best_of_n, by_m
 from trimpot.evaluation.reward_report import reward_report
 from trimpot.evaluation.run import EvaluationSettings, evaluate
 from trimpot.models.reward import RewardModel
-from trimpot.recipe.compute import sampling_flops
+from trimpot.recipe.compute import flops_of_stage, sampling_flops
 from trimpot.recipe.context import Context
 from trimpot.recipe.judges import model_judge
 from trimpot.recipe.settings import JudgeSettings
@@ -69,7 +69,7 @@ def _compared(context: Context, folder: StageFolder) -> list[tuple[str, StageFol
     if named is not None:
         other = context.run.stage(named)
         if other.outcomes_path.exists() and other.record()["kind"] != JUDGED:
-            found.append((f"{named} at equal compute ({other.record()['flops']:.2g} operations)", other))
+            found.append((f"{named} at equal compute ({flops_of_stage(context.run, named):.2g} operations)", other))
     return found
 
 

@@ -25,8 +25,8 @@ from trimpot.models.load import load
 from trimpot.models.noise import NoiseSettings, NoisyPolicy
 from trimpot.models.policy import Policy
 from trimpot.models.student import Student
-from trimpot.recipe.compute import flops_of_stage, training_flops
-from trimpot.recipe.context import FROM_STAGE, Context, prompts_of
+from trimpot.recipe.compute import FROM_STAGE, flops_of_stage, training_flops
+from trimpot.recipe.context import Context, prompts_of
 from trimpot.recipe.judges import load_reward_model, rewards_of
 from trimpot.recipe.schema import Stage
 from trimpot.recipe.settings import HeldOutSettings, OnlineSettings, RowsSettings, StartSettings
@@ -244,10 +244,10 @@ def _counts(context: Context, stage: Stage, prepared: Prepared | None) -> dict[s
 
 def _steps_of_compute(context: Context, stage: Stage, named: str, prepared: Prepared | None) -> int:
     """The steps for which this stage, with the data stage it reads, costs what the named stage cost."""
-    budget = flops_of_stage(context.run.stage(named))
+    budget = flops_of_stage(context.run, named)
     source = stage.get(RowsSettings).data or ""
     if source.startswith(FROM_STAGE):
-        budget -= flops_of_stage(context.run.stage(source.removeprefix(FROM_STAGE)))
+        budget -= flops_of_stage(context.run, source.removeprefix(FROM_STAGE))
     assert prepared is not None
     tokens = sum(sample.tokens for sample in prepared.samples) / len(prepared.samples) * stage.get(LoopSettings).batch
     return max(1, math.floor(budget / training_flops(context.policy, tokens)))

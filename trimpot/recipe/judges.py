@@ -12,13 +12,12 @@ from trimpot.core.rows import PromptRow
 from trimpot.models.compatible import refuse_other_tokens, refuse_virtual_tokens
 from trimpot.models.policy import Policy
 from trimpot.models.reward import RewardModel
+from trimpot.recipe.compute import FROM_STAGE
 from trimpot.recipe.schema import Stage
 from trimpot.recipe.settings import ENSEMBLE, JudgeSettings, OnlineSettings
 from trimpot.rollout.rewards import Judge, RewardModelJudge, Rewards
 from trimpot.rollout.settings import RolloutSettings
 from trimpot.store.run_folder import RunFolder
-
-FROM_STAGE = "stage:"
 
 
 def reward_weights(stage: Stage) -> Mapping[str, float] | None:
