@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from trimpot.models.policy import Policy
 from trimpot.store.run_folder import RunFolder
@@ -13,27 +15,41 @@ FORWARD, BACKWARD = 2, 4
 """Operations per parameter and token (arXiv 2001.08361, sec. 2.1; attention and frozen weights are not set apart)."""
 
 
-def parameters_of(policy: Policy) -> int:
-    """The number of the model's weights."""
-    return sum(value.numel() for value in policy.model.parameters())
+@dataclass(frozen=True)
+class Weights:
+    """How many weights a token of a stage meets.
+
+    ``trained``: forward and backward (policy, critic); ``sampled``: when it is drawn; ``scored``: without gradient
+    (reference, critic before the update, teacher).
+    """
+
+    trained: float
+    sampled: float
+    scored: float = 0.0
+
+
+def weights_of(model: Any) -> int:
+    """The number of a model's weights."""
+    return sum(value.numel() for value in model.parameters())
 
 
 def training_flops(policy: Policy, tokens: float) -> float:
     """Operations of a forward and a backward pass over so many tokens."""
-    return (FORWARD + BACKWARD) * parameters_of(policy) * tokens
+    return (FORWARD + BACKWARD) * weights_of(policy.model) * tokens
 
 
 def sampling_flops(policy: Policy, tokens: float) -> float:
     """Operations of sampling or scoring so many tokens, prompts included."""
-    return FORWARD * parameters_of(policy) * tokens
+    return FORWARD * weights_of(policy.model) * tokens
 
 
-def stage_flops(policy: Policy, metrics: Iterable[Mapping[str, float | None]], passes: int) -> float:
-    """Operations of a training stage by its log: sampled tokens, tokens trained, and ``passes`` without gradient."""
+def stage_flops(weights: Weights, metrics: Iterable[Mapping[str, float | None]]) -> float:
+    """Operations of a training stage by its log: of the tokens that had a pass, and of those that were sampled."""
     total = 0.0
     for line in metrics:
         trained, sampled = line.get("num_pass_tokens") or 0.0, line.get("num_sampled_tokens") or 0.0
-        total += training_flops(policy, trained) + sampling_flops(policy, sampled + passes * trained)
+        total += ((FORWARD + BACKWARD) * weights.trained + FORWARD * weights.scored) * trained
+        total += FORWARD * weights.sampled * sampled
     return total
 
 

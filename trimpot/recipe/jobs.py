@@ -25,7 +25,7 @@ from trimpot.models.load import load
 from trimpot.models.noise import NoiseSettings, NoisyPolicy
 from trimpot.models.policy import Policy
 from trimpot.models.student import Student
-from trimpot.recipe.compute import FROM_STAGE, flops_of_stage, training_flops
+from trimpot.recipe.compute import FROM_STAGE, Weights, flops_of_stage, training_flops, weights_of
 from trimpot.recipe.context import Context, prompts_of
 from trimpot.recipe.judges import load_reward_model, rewards_of
 from trimpot.recipe.schema import Stage
@@ -37,7 +37,7 @@ from trimpot.rollout.reuse import ReusedDraws
 from trimpot.rollout.rewards import Rewards
 from trimpot.rollout.scoring import Scorer
 from trimpot.rollout.settings import RolloutSettings, Sampling
-from trimpot.rollout.source import RolloutSource
+from trimpot.rollout.source import LOG_PROBS, RolloutSource
 from trimpot.training.loop import Plan, Source
 from trimpot.training.reference import Reference, RowReference, reference_of
 from trimpot.training.rows import DatasetSource, ProbedSource
@@ -52,6 +52,7 @@ class Job:
     trainee: Trainee
     plan: Plan
     counts: dict[str, Any]
+    weights: Weights
     factors: Mapping[str, float] = field(default_factory=dict)
     held_out: Sequence[Row] = ()
     rewards: Rewards | None = None
@@ -118,6 +119,7 @@ def _policy_gradient(context: Context, stage: Stage) -> Job:
     trainee: Trainee = policy
     factors: dict[str, float] = {}
     scorers: dict[str, Scorer] = {"old_logprob_N": _log_probs(policy, sampling.temperature)}
+    critic = None
     if CriticSettings in stage.settings:
         critic_settings: CriticSettings = stage.get(CriticSettings)
         critic = _critic(context, critic_settings, policy)
@@ -137,7 +139,22 @@ def _policy_gradient(context: Context, stage: Stage) -> Job:
     if settings.epochs * settings.minibatches > 1:
         source = ReusedDraws(source, settings.epochs, settings.minibatches, context.stage_seed(stage))
     job = _job(context, stage, trainee, source, None, reference, sampling.temperature)
-    return replace(job, factors=factors, rewards=rewards)
+    size = weights_of(policy.model)
+    trained = size + (weights_of(critic.model.model) if critic is not None else 0)
+    # A draw is scored once, however often it is trained on.
+    scored = sum(trained - size if name == "value_N" else size for name in source_scores(stage)) / settings.epochs
+    return replace(job, factors=factors, rewards=rewards, weights=Weights(trained, size, scored))
+
+
+def source_scores(stage: Stage) -> list[str]:
+    """What a draw of a policy gradient is scored by without gradient (see RolloutSource)."""
+    settings: RolloutSettings = stage.get(RolloutSettings)
+    names = {*stage.objective.rollout_needs, *stage.objective.needs} & {*LOG_PROBS, "value_N"}
+    if "value_N" not in stage.objective.rollout_needs:
+        names -= {"value_N"}
+    if settings.epochs * settings.minibatches > 1:
+        names.add("old_logprob_N")
+    return sorted(names)
 
 
 def _distill(context: Context, stage: Stage) -> Job:
@@ -151,7 +168,9 @@ def _distill(context: Context, stage: Stage) -> Job:
         stage.get(LoopSettings).max_length, context.stage_seed(stage), mask,
     )  # fmt: skip
     trainee = Student(policy, teacher, stage.objective.divergence)
-    return _job(context, stage, trainee, source, None)
+    size = weights_of(policy.model)
+    weights = Weights(size, size, weights_of(teacher.model))
+    return replace(_job(context, stage, trainee, source, None), weights=weights)
 
 
 JOBS: dict[str, Callable[[Context, Stage], Job]] = {
@@ -223,9 +242,11 @@ def _job(
     if named is not None:
         loop = replace(loop, steps=_steps_of_compute(context, stage, named, prepared))
         counts["compute_of"] = named
-    return Job(
-        trainee, Plan(stage.objective, source, loop, stage.get(OptimizerSettings), reference, temperature), counts
-    )
+    size = weights_of(context.policy.model)
+    # The reference of rows that come back is counted by itself: one pass for each.
+    scored = size if reference is not None and not isinstance(reference, RowReference) else 0
+    plan = Plan(stage.objective, source, loop, stage.get(OptimizerSettings), reference, temperature)
+    return Job(trainee, plan, counts, Weights(size, size, scored))
 
 
 def _counts(context: Context, stage: Stage, prepared: Prepared | None) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from trimpot.recipe.schema import Stage
 from trimpot.store.run_folder import StageFolder
 from trimpot.training.checkpoint import checkpoints, restore_checkpoint, save_checkpoint
 from trimpot.training.loop import Step, TrainState, train
-from trimpot.training.reference import RowReference
 from trimpot.training.settings import OptimizerSettings
 
 
@@ -69,16 +68,11 @@ def _finish(context: Context, job: Job, folder: StageFolder) -> dict[str, Any]:
         "steps": job.plan.loop.steps,
         "tokens": sum(line["num_tokens"] for line in metrics),
         "training_seconds": sum(line["seconds"] for line in metrics),
-        "flops": stage_flops(context.policy, metrics, _passes(job)) + _reference_flops(context, job),
+        "flops": stage_flops(job.weights, metrics) + _reference_flops(context, job),
     }
     if isinstance(job.trainee, RewardModel):
         record.update(judge_stage(context, job.trainee, folder, job.held_out))
     return record
-
-
-def _passes(job: Job) -> int:
-    """Passes without gradient of every token trained: of a reference that is not computed row by row beforehand."""
-    return int(job.plan.reference is not None and not isinstance(job.plan.reference, RowReference))
 
 
 def _reference_flops(context: Context, job: Job) -> float:
