@@ -217,6 +217,8 @@ def test_rejection_sampling_at_equal_compute_is_compared_with_the_run_it_matches
         ({"distill": {"data": "x"}}, "teacher.*is missing"),
         ({"sft": {"data": "x", "name": "base"}}, "taken or not a name"),
         ({"sft": {"data": "x", "preset": "trl"}}, "preset.*has none"),
+        ({"data": {"prompts": "x", "method": "distillation"}}, "teacher.*is missing"),
+        ({"reward": {"data": "x", "objective": "process_reward", "trusted": "y"}}, "does not learn from pairs"),
     ],
 )
 def test_settings_that_cannot_work(stage: dict, words: str) -> None:
@@ -239,6 +241,10 @@ def test_settings_that_cannot_work(stage: dict, words: str) -> None:
         ({"preference": {"data": "cut", "max_length": 16}}, "cut.jsonl:1"),
         ({"sft": {"trainable": "all", "quantise": "nf4"}}, "quantise"),
         ({"evaluate": {"best_of": 2, "judge": "stage:reward"}}, "no earlier stage 'reward'"),
+        ({"evaluate": {"best_of": 2, "judge": "majorty"}}, "neither a stage nor a folder"),
+        ({"evaluate": {"suite": "nowhere.jsonl"}}, "nowhere"),
+        ({"distill": {"teacher": "stage:typo"}}, "no earlier stage 'typo'"),
+        ({"policy_gradient": {"data": "prompts", "objective": "ppo", "critic": "stage:typo"}}, "earlier stage 'typo'"),
     ],
 )  # fmt: skip
 def test_bad_input_leaves_no_folder(stage: dict, words: str, rows: dict, tmp_path: Path) -> None:
@@ -260,3 +266,18 @@ def test_bad_input_leaves_no_folder(stage: dict, words: str, rows: dict, tmp_pat
 def test_a_pair_file_serves_feedback(rows: dict) -> None:
     recipe = build_recipe({"stages": [{"preference": {"data": rows["pairs"], "objective": "kto"}}]}, "recipe")
     assert len(read_rows(recipe.stages[0], None, 0)) == 16
+
+
+def test_a_policy_is_no_reward_model(rows: dict, tmp_path: Path) -> None:
+    from trimpot.models.export import export
+
+    export(load("tiny-0.1m"), tmp_path / "policy")
+    given = {"data": rows["prompts"], "rewards": {str(tmp_path / "policy"): 1.0}, "max_tokens": 4, **QUICK}
+    with pytest.raises(UsageError, match="has no reward head"):
+        run(tmp_path, [{"policy_gradient": given}])
+
+
+def test_a_teachers_answer_that_was_cut_off_is_no_row(rows: dict, tmp_path: Path) -> None:
+    made = {"method": "distillation", "teacher": "tiny-0.1m", "prompts": rows["prompts"], "samples": 4, "max_tokens": 1}
+    with pytest.raises(UsageError, match="no completion"):
+        run(tmp_path, [{"data": made}])

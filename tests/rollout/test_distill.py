@@ -109,6 +109,16 @@ def test_a_row_cut_in_its_last_answer_keeps_its_prompt() -> None:
         assert {sample.prefix for sample in draw.samples} == {prompt}
 
 
+@pytest.mark.parametrize("mask", ["assistant", "completion", "last_turn", "all"])
+def test_the_student_answers_the_same_prompt_under_every_mask(mask) -> None:
+    policy = tiny()
+    template = ChatTemplate(policy.tokenizer)
+    sampling = Sampling(template, SAMPLING, 1)
+    one = DistillSource(policy, [LONG], sampling, DistillSettings("teacher", 1.0), 256, 0, mask)
+    (sample,) = one.draw(1, {}).samples
+    assert sample.prefix == template.prompt_ids(LONG.messages[:-1])
+
+
 def test_a_teacher_must_be_named() -> None:
     with pytest.raises(UsageError, match="teacher"):
         DistillSettings()

@@ -14,6 +14,7 @@ from trimpot.core.seeds import seed_for
 from trimpot.data.load import load_rows
 from trimpot.data.prepare import MaskSettings, Prepared, tokenise
 from trimpot.data.template import ChatTemplate
+from trimpot.evaluation.best_of import MAJORITY, VERIFIER
 from trimpot.evaluation.run import TIME_LIMIT, EvaluationSettings
 from trimpot.models.adapters import TrainableSettings, check_trainable
 from trimpot.models.policy import Policy
@@ -29,6 +30,7 @@ from trimpot.training.loop import Step
 from trimpot.training.settings import LoopSettings
 
 BASE = "base"
+TRAINS_POLICY = ("sft", "distill", "preference", "policy_gradient")
 
 
 class Listener(Protocol):
@@ -125,7 +127,7 @@ def check_rows(recipe: Recipe, template: ChatTemplate) -> tuple[dict[str, list[R
     """
     rows: dict[str, list[Row]] = {}
     for number, stage in enumerate(recipe.stages):
-        _check_names(stage, recipe.stages[:number])
+        _check_names(stage, recipe.stages[:number], recipe.seed)
         source = source_of(stage)
         if stage.kind == "evaluate" or (source is not None and source.startswith(FROM_STAGE)):
             continue
@@ -141,15 +143,23 @@ def check_rows(recipe: Recipe, template: ChatTemplate) -> tuple[dict[str, list[R
     )
 
 
-def _check_names(stage: Stage, earlier: Sequence[Stage]) -> None:
+def _check_names(stage: Stage, earlier: Sequence[Stage], seed: int) -> None:
     """The stages that a stage names must be there before it and of a kind that can serve; its settings must agree."""
     source = source_of(stage)
     if source is not None and source.startswith(FROM_STAGE):
         _known(f"{stage.name}.data", source.removeprefix(FROM_STAGE), [one for one in earlier if one.kind == "data"])
-    if stage.kind == "evaluate" and stage.get(EvaluationSettings).best_of > 1:
-        check_judge(f"{stage.name}.judge", stage.get(EvaluationSettings).judge, earlier)
+    if stage.kind == "evaluate":
+        settings: EvaluationSettings = stage.get(EvaluationSettings)
+        if settings.best_of > 1 and settings.judge not in (MAJORITY, VERIFIER):
+            check_judge(f"{stage.name}.judge", settings.judge, earlier)
+        suite_rows(settings.suite, settings.items, seed)
     if TrainableSettings in stage.settings:
         check_trainable(stage.get(TrainableSettings), reward_model=stage.kind == "reward")
+    for key in ("teacher", "critic"):
+        named = str(stage.values().get(key) or "")
+        if named.startswith(FROM_STAGE):
+            kinds = ("reward",) if key == "critic" else TRAINS_POLICY
+            _known(f"{stage.name}.{key}", named.removeprefix(FROM_STAGE), [one for one in earlier if one.kind in kinds])
     trained = [one for one in earlier if one.kind not in ("data", "evaluate")]
     if stage.start not in (None, BASE):
         _known(f"{stage.name}.start", str(stage.start), [one for one in trained if one.kind != "reward"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,6 +46,12 @@ def make_rows(context: Context, stage: Stage, folder: StageFolder) -> dict[str, 
     groups = _sample(context, stage, policy, prompts)
     texts = [[decode(policy, one) for one in group] for group in groups]
     scores = _scores(prompts, groups, texts)
+    if settings.method == "distillation":
+        # An answer that was cut off would be taught an end where it has none; NaN is passed over.
+        scores = [
+            [s if one.finished else math.nan for one, s in zip(*both, strict=True)]
+            for both in zip(groups, scores, strict=True)
+        ]
     rows = _rows(settings, prompts, texts, scores)
     if not rows:
         problem = {"pairs": "no prompt got both a right and a wrong completion"}.get(

@@ -17,6 +17,7 @@ from trimpot.recipe.schema import Stage
 from trimpot.recipe.settings import ENSEMBLE, JudgeSettings, OnlineSettings
 from trimpot.rollout.rewards import Judge, RewardModelJudge, Rewards
 from trimpot.rollout.settings import RolloutSettings
+from trimpot.rollout.verifiers import VERIFIERS
 from trimpot.store.run_folder import RunFolder
 
 
@@ -33,7 +34,7 @@ def model_names(weights: Mapping[str, float] | None) -> list[str]:
 
 
 def _is_model(part: str) -> bool:
-    return part.startswith(FROM_STAGE) or Path(part).is_dir()
+    return part not in VERIFIERS and (part.startswith(FROM_STAGE) or Path(part).is_dir())
 
 
 def check_rewards(stage: Stage, rows: Sequence[PromptRow], earlier: Sequence[Stage]) -> None:
@@ -67,6 +68,8 @@ def check_judge(where: str, name: str, earlier: Sequence[Stage]) -> None:
         if part.startswith(FROM_STAGE) and wanted not in trained:
             mend = nearest(wanted, trained) if trained else "Put a reward stage before it."
             raise UsageError(where, f"no earlier stage {wanted!r} trains a reward model", mend)
+        if not _is_model(part):
+            raise UsageError(where, f"{part!r} is neither a stage nor a folder", "Name stage:NAME or a reward model.")
 
 
 def _unused(prompts: object, groups: object) -> list[list[float]]:
@@ -102,11 +105,15 @@ def load_reward_model(folder: str, policy: Policy) -> RewardModel:
         UsageError: it cannot be loaded, or reads another vocabulary than the policy writes.
     """
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=policy.model.dtype)
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            folder, dtype=policy.model.dtype, output_loading_info=True
+        )
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(folder, f"is no reward model ({reason})", "Give the folder of a reward stage.") from error
+    if model.config.num_labels != 1 or any(key.startswith("score") for key in loading["missing_keys"]):
+        raise UsageError(folder, "has no reward head", "Give the folder of a reward stage, not that of a policy.")
     refuse_other_tokens(folder, tokenizer, policy)
     refuse_virtual_tokens(folder, policy)
     model.to(policy.device).requires_grad_(False)

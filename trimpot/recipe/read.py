@@ -77,6 +77,9 @@ def build_recipe(tree: Any, where: str, overrides: Sequence[str] = ()) -> Recipe
     stages = [build_stage(kind, name, _unnamed(given)) for (kind, given), name in zip(entries, names, strict=True)]
     evaluation = None
     if tree.get("evaluate") is not None:
+        if not isinstance(tree["evaluate"], Mapping):
+            problem = f"{tree['evaluate']!r} is not a mapping"
+            raise UsageError(f"{where}: evaluate", problem, "Write 'evaluate: {suite: FILE, items: 96}'.")
         evaluation = build_stage("evaluate", "evaluate", tree["evaluate"]).get(EvaluationSettings)
     defaults: dict[str, Any] = {"model": "smollm2-135m", "seed": 0, "device": "auto", "dtype": "auto"}
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)

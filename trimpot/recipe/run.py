@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import resource
 import shutil
@@ -15,7 +16,7 @@ from trimpot.data.lineage import lineage_table
 from trimpot.data.template import ChatTemplate
 from trimpot.evaluation.run import EvaluationSettings
 from trimpot.models.load import load
-from trimpot.recipe.context import BASE, Context, Listener, Silence, check_rows, suite_rows
+from trimpot.recipe.context import BASE, TRAINS_POLICY, Context, Listener, Silence, check_rows, suite_rows
 from trimpot.recipe.data_stage import make_rows
 from trimpot.recipe.evaluate_stage import evaluate_stage
 from trimpot.recipe.read import Recipe
@@ -24,8 +25,6 @@ from trimpot.recipe.settings import JudgeSettings, StartSettings
 from trimpot.recipe.train_stage import train_stage
 from trimpot.store.environment import now
 from trimpot.store.run_folder import RunFolder, StageFolder
-
-TRAINS_POLICY = ("sft", "distill", "preference", "policy_gradient")
 
 
 def run_recipe(recipe: Recipe, output: Path, resume: bool = False, listener: Listener | None = None) -> RunFolder:
@@ -64,7 +63,7 @@ def run_recipe(recipe: Recipe, output: Path, resume: bool = False, listener: Lis
 def _with_base_evaluation(recipe: Recipe) -> tuple[Stage, ...]:
     if recipe.evaluate is None:
         return recipe.stages
-    return (build_stage("evaluate", BASE, {}), *recipe.stages)
+    return (build_stage("evaluate", BASE, dataclasses.asdict(recipe.evaluate)), *recipe.stages)
 
 
 def _finished(output: Path, stages: tuple[Stage, ...]) -> int:

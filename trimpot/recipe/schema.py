@@ -127,6 +127,10 @@ def build_stage(kind: str, name: str, given: Mapping[str, Any]) -> Stage:
     objective: Any = parts.pop(objective_type) if objective_type else None
     if RolloutSettings in parts:
         check_together(parts[SamplingSettings], parts[LoopSettings].batch, parts[RolloutSettings], objective, name)
+    if HeldOutSettings in parts and parts[HeldOutSettings].trusted and objective.name != "bradley_terry":
+        raise UsageError(f"{name}.trusted", f"{objective.name} does not learn from pairs", "Leave trusted out.")
+    if DataSettings in parts and parts[DataSettings].method == "distillation" and not parts[DataSettings].teacher:
+        raise UsageError(f"{name}.teacher", "is missing", "Name the model whose answers are the data.")
     if OnlineSettings in parts and parts[OnlineSettings].online and objective.name in OBJECTIVE_ROWS:
         problem = f"{objective.name} learns from single answers, and online sampling makes pairs"
         raise UsageError(f"{name}.objective", problem, "Take an objective on pairs, such as dpo.")

@@ -12,6 +12,7 @@ from trimpot.core.seeds import seed_for, stream
 from trimpot.core.settings import setting
 from trimpot.core.stats import Stat
 from trimpot.data.order import RowSource
+from trimpot.data.template import ChatTemplate
 from trimpot.models.policy import Policy
 from trimpot.rollout.engine import Completion, decode, generate
 from trimpot.rollout.groups import completion_statistics
@@ -69,7 +70,7 @@ class DistillSource:
             else template.prompt_sample(row, max_length).sample
             for row in self.rows.values()
         ]
-        self.prompts = {sample.row_id: _prompt(sample) for sample in samples}
+        self.prompts = {row.id: _prompt(row, template, max_length) for row in self.rows.values()}
         self.order = RowSource(samples, sampling.prompts, seed)
 
     def draw(self, step: int, carried: Mapping[str, float]) -> Draw:
@@ -99,17 +100,13 @@ class DistillSource:
         return Draw(tuple(samples), stats=stats, records=tuple(records))
 
 
-def _prompt(sample: Sample) -> tuple[int, ...]:
-    """The ids before a row's last answer, which are those to generate it from."""
-    if not sample.branches:
-        return sample.prefix
-    (branch,) = sample.branches
-    targets = [place for place, flag in enumerate(branch.supervised) if flag]
-    ends = branch.streams["end_N"]
-    assert isinstance(ends, tuple)
-    # The last answer begins with the first target after the end of the answer before it.
-    earlier = [place for place, end in zip(targets, ends, strict=True) if end and place < targets[-1]]
-    return branch.ids[: next(place for place in targets if not earlier or place > earlier[-1])]
+def _prompt(row: ChatRow | PromptRow, template: ChatTemplate, max_length: int) -> tuple[int, ...]:
+    """The ids to generate a row's last answer from, whatever the mask; of a row that is cut, the last that fits."""
+    if isinstance(row, PromptRow):
+        return template.prompt_sample(row, max_length).sample.prefix
+    answers = [place for place, message in enumerate(row.messages) if message.role == "assistant"]
+    prompts = [template.prompt_ids(row.messages[:place]) for place in answers]
+    return next((ids for ids in reversed(prompts) if len(ids) < max_length), prompts[0])
 
 
 def _branch(completion: Completion, weight: float) -> Branch:

@@ -72,7 +72,9 @@ def restore_checkpoint(state: TrainState, checkpoint: Path, settings: dict[str, 
     moments = load_file(checkpoint / "optimizer.safetensors")
     for name, value in trainable.items():
         entry = {
-            key: moments[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}/{key}" in moments
+            key: moments[f"{name}/{key}"].to(value.device)
+            for key in ("step", "exp_avg", "exp_avg_sq")
+            if f"{name}/{key}" in moments
         }
         if entry:
             state.optimizer.state[value] = entry
