@@ -102,6 +102,11 @@ def test_a_gradient_of_zero_in_three_steps():
     assert scan(GradientNorm(), grad_norm=[0.0] * 5, reward=[0.1] * 5) is None
 
 
+def test_a_gradient_of_zero_is_heard_in_online_preferences_although_there_is_a_reward():
+    online = {"reward": [0.1] * 5, "rewards__margins": [0.2] * 5}
+    assert scan(GradientNorm(), grad_norm=[0.0] * 5, **online).value == 0.0
+
+
 def test_one_large_gradient_is_none_of_its_business():
     assert scan(GradientNorm(), grad_norm=[1.0, 900.0, 1.0]) is None
     assert scan(GradientNorm(), grad_norm=[900.0, 1.0, 900.0]).value == 900.0

@@ -27,7 +27,8 @@ class ChosenLogprobFalling:
         has no reference in it (CPO, SimPO, ORPO in TRL), and the second rule holds.
     Fails when: see card dpo.beta. A fall is expected to some degree when SFT was on the chosen answers. The rule
         without a reference takes rows sorted by length for a fall, and needs 3·``steps`` steps; for SimPO and ORPO,
-        whose logps/chosen is per token, its cut of 1 nat is far too high. Silent on KTO, which logs no rewards/margins.
+        whose logps/chosen is per token, its cut of 1 nat is far too high. Silent on
+        trimpot's KTO, which logs no rewards/margins (TRL's does).
     """
 
     threshold: float = 1.0

@@ -11,8 +11,6 @@ from trimpot.detectors.windows import find, first, latest, make_window, mean, re
 
 TRUSTED = "held_out/gold_accuracy"
 ACCURACIES = ("rewards/accuracies", "accuracy")
-
-
 NEAR_LN_2 = 0.1
 """A first loss further from ln 2 than this is not that of a coin under a logistic loss."""
 
@@ -26,7 +24,8 @@ class FlippedLabels:
         that report both. A share p of flips makes t = h(1 − p) + (1 − h)p, so that p = (h − t)/(2h − 1).
     Threshold: p above 0.2, |h − t| above ``errors`` standard errors of the paired difference, and |h − 1/2| at
         least ``edge``. Without trusted pairs: no better than a coin, that is, over the last 2·``steps`` of at
-        least 3·``steps`` steps t plus 2 standard errors below 0.6 and a mean loss of at least ln 2.
+        least 3·``steps`` steps t plus 2 standard errors below 0.6 and a mean loss of at least ln 2, in a run whose
+        first loss is within 0.1 of ln 2.
     Source: the estimate of p is arithmetic; all cuts are ours.
     Mend: read twenty pairs of preference.data (reward.data), compare with a trusted label, swap or drop; for a known
         share of noise use label smoothing or the robust loss (preference.objective).

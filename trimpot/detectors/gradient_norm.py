@@ -21,7 +21,7 @@ class GradientNorm:
     Mend: too large: lower learning_rate, lengthen warmup, lower max_grad_norm. Zero: check that something is trainable
         (trainable) and in the loss.
     Edge cases: NaN and infinity are loss_spike's. A zero gradient is ordinary where advantages cancel (a run with a
-        ``reward``; see zero_variance_groups), and is not said there.
+        ``reward`` and no rewards/margins; see zero_variance_groups), and is not said there.
     Fails when: see card optimizer.learning_rate. The norm grows with the sums in a loss (sequence log-probs of
         preferences), so that a healthy run of that kind may lie above the cut. axolotl's cut of 10 for GRPO holds for
         token means alone and is not used.

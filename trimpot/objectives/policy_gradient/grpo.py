@@ -73,8 +73,8 @@ class GRPO:
 
     Shapes: logprob_N, sampler_logprob_N, old_logprob_N, reference_logprob_N, advantage_N, entropy_N [N].
     Units: log-probs and ``kl`` in nats per token; advantages as ``group_advantages`` gives them.
-    Raises: UsageError when normalisation is "fixed" and completion_limit is not given. ValueError when a needed
-        stream is missing or has the wrong length.
+    Raises: UsageError when normalisation is "fixed" and completion_limit is not given, or when the KL is in the loss
+        by the estimate k1, which has no pull. ValueError when a needed stream is missing or has the wrong length.
     Edge cases: no completion: the loss is 0 and every statistic None. A completion without targets counts in S and
         adds 0. Log ratios are cut off at +20 and have no gradient above it. At π = π_sampler the loss is −mean(A),
         often 0, and the gradient is not: the loss is no measure of progress.
