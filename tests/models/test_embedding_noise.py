@@ -94,7 +94,7 @@ def test_the_noise_is_gone_after_a_pass_that_failed(monkeypatch: pytest.MonkeyPa
     policy = tiny()
     clean = policy.scores(BATCH).logprob_N
     with pytest.raises(AttributeError):
-        NoisyPolicy(policy, 10.0, 0).streams(None, wanted(1))  # type: ignore[arg-type]
+        NoisyPolicy(policy, 10.0, 0).streams(None, wanted(1))
     assert torch.equal(policy.scores(BATCH).logprob_N, clean)
 
 

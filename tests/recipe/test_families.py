@@ -217,6 +217,7 @@ def test_rejection_sampling_at_equal_compute_is_compared_with_the_run_it_matches
         ({"distill": {"data": "x"}}, "teacher.*is missing"),
         ({"sft": {"data": "x", "name": "base"}}, "taken or not a name"),
         ({"sft": {"data": "x", "preset": "trl"}}, "preset.*has none"),
+        ({"data": {"prompts": "x", "method": "rejection", "teacher": "y"}}, "serves distillation only"),
         ({"data": {"prompts": "x", "method": "distillation"}}, "teacher.*is missing"),
         ({"reward": {"data": "x", "objective": "process_reward", "trusted": "y"}}, "does not learn from pairs"),
     ],
@@ -261,6 +262,50 @@ def test_bad_input_leaves_no_folder(stage: dict, words: str, rows: dict, tmp_pat
         run(tmp_path, [{kind: given}])
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("changes", [{"combine": "worst"}, {"judge": "stage:reward", "best_of": 2}])
+def test_no_reward_model_judges_the_base_model(changes: dict) -> None:
+    tree = {"evaluate": {"suite": "x", **changes}, "stages": [{"sft": {"data": "x"}}]}
+    with pytest.raises(UsageError, match="no reward model is there yet"):
+        build_recipe(tree, "recipe")
+
+
+@pytest.mark.parametrize(
+    ("method", "reader", "fits"),
+    [
+        ("pairs", "preference", True),
+        ("pairs", "sft", False),
+        ("rejection", "sft", True),
+        ("rejection", "reward", False),
+    ],
+)
+def test_a_stage_reads_only_rows_of_its_kind_from_another(
+    method: str, reader: str, fits: bool, rows: dict, tmp_path: Path
+) -> None:
+    made = {"data": {"prompts": rows["prompts"], "method": method, "samples": 2, "max_tokens": 2}}
+    # Neither finds a right answer: the run ends in the data stage where the kinds fit, and before it where not.
+    words = "no prompt got both|no completion was right" if fits else "no earlier stage 'data' can serve here"
+    with pytest.raises(UsageError, match=words):
+        run(tmp_path, [made, {reader: {"data": "stage:data", **QUICK}}])
+    assert (tmp_path / "run").exists() == fits
+
+
+def test_distillation_on_prompts_alone(rows: dict, tmp_path: Path) -> None:
+    given = {"data": rows["prompts"], "teacher": "tiny-0.1m", "max_tokens": 4, **QUICK}
+    metrics = run(tmp_path, [{"distill": given}]).stage("distill").metrics()
+    assert [line["distill/on_policy_share"] for line in metrics] == [1.0] * 3
+
+
+def test_an_evaluation_in_between_does_not_hide_the_stage_before(rows: dict, tmp_path: Path) -> None:
+    stages = [
+        {"sft": {"data": rows["chat"], **QUICK}},
+        {"evaluate": {"name": "other", "suite": rows["prompts"], "items": 2, "max_tokens": 3}},
+        {"preference": {"data": rows["pairs"], **QUICK}},
+    ]
+    one = run(tmp_path, stages, {"suite": rows["prompts"], "items": 4, "max_tokens": 4})
+    assert one.stage("preference").record()["notes"][0].startswith("greedy, against sft")
+    assert one.stage("base").record()["settings"]["suite"] == rows["prompts"]
 
 
 def test_a_pair_file_serves_feedback(rows: dict) -> None:

@@ -92,3 +92,12 @@ def test_a_mismatched_answer_of_another_neighbour_is_another_row() -> None:
         return row_keys(pack_one(tokenise(rows, ChatTemplate(policy.tokenizer), 100).samples), 1.0)
 
     assert keys("one")[0] != keys("two")[0]
+
+
+def test_a_row_that_was_not_filled_in_is_an_error_not_another_pass(tmp_path) -> None:
+    policy = tiny("0.1m")
+    known = RowReference(policy, tmp_path)
+    known.fill(samples_of(policy), 60, "cpu", ignore)
+    known(batch_of(policy))
+    with pytest.raises(RuntimeError, match="not there when the reference was filled"):
+        known(batch_of(policy, ("another",)))

@@ -18,14 +18,17 @@ from trimpot.training.reference import reference_of
 from trimpot.training.settings import LoopSettings, OptimizerSettings
 
 
+def _turn(role: str, text: str) -> tuple[Message, ...]:
+    return (Message(role, text),)
+
+
 def one_step(objective: str) -> tuple[float, torch.Tensor, dict[str, float]]:
     policy = tiny("0.1m")
     if objective == "sft":
         rows = [ChatRow((Message("user", f"say {n}"), Message("assistant", "x" * n))) for n in (1, 4, 9, 2, 5)]
     else:
-        turns = lambda role, text: (Message(role, text),)  # noqa: E731
         rows = [
-            PreferencePair(turns("user", f"pick {n}"), turns("assistant", "yes" * n), turns("assistant", "no"))
+            PreferencePair(_turn("user", f"pick {n}"), _turn("assistant", "yes" * n), _turn("assistant", "no"))
             for n in (1, 2, 3, 4, 5)
         ]
     draw = Draw(tokenise(rows, ChatTemplate(policy.tokenizer), 200).samples)

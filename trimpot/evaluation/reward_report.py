@@ -15,7 +15,7 @@ from trimpot.core.rows import Message, PreferencePair, Row, StepsRow
 from trimpot.core.samples import Sample
 from trimpot.core.seeds import seed_for
 from trimpot.core.stats import Estimate, Stat
-from trimpot.core.tensors import Batch, pack, pack_one
+from trimpot.core.tensors import Batch, pack_one
 from trimpot.data.prepare import tokenise
 from trimpot.data.template import ChatTemplate
 from trimpot.models.reward import RewardModel
@@ -253,13 +253,10 @@ def _number(value: float | None) -> str:
 
 
 @torch.no_grad()
-def gold_accuracy(model: RewardModel, pairs: Sequence[Sample], token_budget: int = 8192) -> dict[str, Stat]:
+def gold_accuracy(model: RewardModel, pairs: Sequence[Sample]) -> dict[str, Stat]:
     """``held_out/gold_accuracy``: the share of pairs with trusted labels whose chosen answer has the higher reward.
 
     A tie counts as wrong. Edge cases: no pair: no value.
     """
-    right = 0
-    for batch in pack(pairs, token_budget, str(model.device)) if pairs else ():
-        rewards_S = model.rewards(batch)
-        right += int((rewards_S[0::2] > rewards_S[1::2]).sum())
-    return {"held_out/gold_accuracy": Stat(float(right), float(len(pairs)))}
+    reward_P2 = _rewards(model, pairs)
+    return {"held_out/gold_accuracy": Stat(float((reward_P2[:, 0] > reward_P2[:, 1]).sum()), float(len(pairs)))}

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from trimpot.models.policy import Policy
+from trimpot.recipe.names import named_stage
 from trimpot.store.run_folder import RunFolder
 
-FROM_STAGE = "stage:"
-"""Opens the name of an earlier stage whose rows or model are meant."""
 FORWARD, BACKWARD = 2, 4
 """Operations per parameter and token (arXiv 2001.08361, sec. 2.1; attention and frozen weights are not set apart)."""
 
@@ -29,8 +28,11 @@ class Weights:
 
 
 def weights_of(model: Any) -> int:
-    """The number of a model's weights."""
-    return sum(value.numel() for value in model.parameters())
+    """The number of a model's weights; those in 4 bits, two to a byte, count one by one."""
+    return sum(
+        value.quant_state.shape.numel() if getattr(value, "quant_state", None) is not None else value.numel()
+        for value in model.parameters()
+    )
 
 
 def training_flops(policy: Policy, tokens: float) -> float:
@@ -44,10 +46,13 @@ def sampling_flops(policy: Policy, tokens: float) -> float:
 
 
 def stage_flops(weights: Weights, metrics: Iterable[Mapping[str, float | None]]) -> float:
-    """Operations of a training stage by its log: of the tokens that had a pass, and of those that were sampled."""
+    """Operations of a training stage by its log: of the tokens that had a pass, and of those that generation ran.
+
+    Left out: reward models that score, and the greedy completions of ReMax.
+    """
     total = 0.0
     for line in metrics:
-        trained, sampled = line.get("num_pass_tokens") or 0.0, line.get("num_sampled_tokens") or 0.0
+        trained, sampled = line.get("num_pass_tokens") or 0.0, line.get("num_rollout_tokens") or 0.0
         total += ((FORWARD + BACKWARD) * weights.trained + FORWARD * weights.scored) * trained
         total += FORWARD * weights.sampled * sampled
     return total
@@ -56,6 +61,5 @@ def stage_flops(weights: Weights, metrics: Iterable[Mapping[str, float | None]])
 def flops_of_stage(run: RunFolder, name: str) -> float:
     """What a finished stage took, and the data stage whose rows it trained on."""
     record = run.stage(name).record()
-    source = str(record["settings"].get("data") or "")
-    rows = flops_of_stage(run, source.removeprefix(FROM_STAGE)) if source.startswith(FROM_STAGE) else 0.0
-    return float(record["flops"]) + rows
+    source = named_stage(record["settings"].get("data"))
+    return float(record["flops"]) + (0.0 if source is None else flops_of_stage(run, source))

@@ -9,8 +9,9 @@ from typing import Protocol
 
 from trimpot.core.errors import UsageError, nearest
 from trimpot.core.findings import Finding
-from trimpot.core.rows import ChatRow, PromptRow, Row
+from trimpot.core.rows import PromptRow, Row
 from trimpot.core.seeds import seed_for
+from trimpot.data.forms import EITHER
 from trimpot.data.load import load_rows
 from trimpot.data.prepare import MaskSettings, Prepared, tokenise
 from trimpot.data.template import ChatTemplate
@@ -18,8 +19,8 @@ from trimpot.evaluation.best_of import MAJORITY, VERIFIER
 from trimpot.evaluation.run import TIME_LIMIT, EvaluationSettings
 from trimpot.models.adapters import TrainableSettings, check_trainable
 from trimpot.models.policy import Policy
-from trimpot.recipe.compute import FROM_STAGE
 from trimpot.recipe.judges import check_judge, check_rewards
+from trimpot.recipe.names import BASE, TRAINS_POLICY, named_stage
 from trimpot.recipe.read import Recipe
 from trimpot.recipe.schema import Stage
 from trimpot.recipe.settings import DataSettings, HeldOutSettings, RowsSettings, StartSettings
@@ -29,8 +30,10 @@ from trimpot.store.run_folder import RunFolder
 from trimpot.training.loop import Step
 from trimpot.training.settings import LoopSettings
 
-BASE = "base"
-TRAINS_POLICY = ("sft", "distill", "preference", "policy_gradient")
+WRITES = {"pairs": "preference pair", "rejection": "chat", "distillation": "chat"}
+"""The kind of row that a data stage writes, by its method."""
+SERVES_AS = {"feedback": ("preference pair",), "prompt": ("chat",)}
+"""Kinds of row that are read as another kind (see ``data.forms``)."""
 
 
 class Listener(Protocol):
@@ -114,9 +117,10 @@ def read_rows(stage: Stage, run: RunFolder | None, seed: int) -> list[Row]:
         raise UsageError(f"{stage.name}.{key}", "is missing", "Name a file, embedded:NAME or stage:NAME.")
     limit = stage.get(DataSettings if stage.kind == "data" else RowsSettings).rows
     split = "pairs" if stage.kind == "data" else "train"
-    if source.startswith(FROM_STAGE):
+    written = named_stage(source)
+    if written is not None:
         assert run is not None
-        source = str(run.path / source.removeprefix(FROM_STAGE) / "rows.jsonl")
+        source = str(run.path / written / "rows.jsonl")
     return load_rows(source, stage.rows, split, limit, seed)
 
 
@@ -128,16 +132,17 @@ def check_rows(recipe: Recipe, template: ChatTemplate) -> tuple[dict[str, list[R
     rows: dict[str, list[Row]] = {}
     for number, stage in enumerate(recipe.stages):
         _check_names(stage, recipe.stages[:number], recipe.seed)
-        source = source_of(stage)
-        if stage.kind == "evaluate" or (source is not None and source.startswith(FROM_STAGE)):
+        if stage.kind == "evaluate":
             continue
-        rows[stage.name] = read_rows(stage, None, recipe.seed)
-        if stage.kind != "data":
-            prepare(stage, rows[stage.name], template)
+        if named_stage(source_of(stage)) is None:
+            rows[stage.name] = read_rows(stage, None, recipe.seed)
+            if stage.kind != "data":
+                prepare(stage, rows[stage.name], template)
         if HeldOutSettings in stage.settings and stage.get(HeldOutSettings).trusted is not None:
             prepare(stage, load_rows(stage.get(HeldOutSettings).trusted, stage.rows), template)
         if stage.samples:
-            check_rewards(stage, prompts_of(rows[stage.name], stage), recipe.stages[:number])
+            prompts = [row for row in rows.get(stage.name, []) if isinstance(row, PromptRow)]
+            check_rewards(stage, prompts, recipe.stages[:number])
     return rows, [] if recipe.evaluate is None else suite_rows(
         recipe.evaluate.suite, recipe.evaluate.items, recipe.seed
     )
@@ -145,9 +150,11 @@ def check_rows(recipe: Recipe, template: ChatTemplate) -> tuple[dict[str, list[R
 
 def _check_names(stage: Stage, earlier: Sequence[Stage], seed: int) -> None:
     """The stages that a stage names must be there before it and of a kind that can serve; its settings must agree."""
-    source = source_of(stage)
-    if source is not None and source.startswith(FROM_STAGE):
-        _known(f"{stage.name}.data", source.removeprefix(FROM_STAGE), [one for one in earlier if one.kind == "data"])
+    source = named_stage(source_of(stage))
+    if source is not None:
+        wanted = {kind for one in stage.rows.split(EITHER) for kind in (one, *SERVES_AS.get(one, ()))}
+        made = [one for one in earlier if one.kind == "data"]
+        _known(f"{stage.name}.data", source, [one for one in made if WRITES[one.get(DataSettings).method] in wanted])
     if stage.kind == "evaluate":
         settings: EvaluationSettings = stage.get(EvaluationSettings)
         if settings.best_of > 1 and settings.judge not in (MAJORITY, VERIFIER):
@@ -156,10 +163,10 @@ def _check_names(stage: Stage, earlier: Sequence[Stage], seed: int) -> None:
     if TrainableSettings in stage.settings:
         check_trainable(stage.get(TrainableSettings), reward_model=stage.kind == "reward")
     for key in ("teacher", "critic"):
-        named = str(stage.values().get(key) or "")
-        if named.startswith(FROM_STAGE):
+        named = named_stage(stage.values().get(key))
+        if named is not None:
             kinds = ("reward",) if key == "critic" else TRAINS_POLICY
-            _known(f"{stage.name}.{key}", named.removeprefix(FROM_STAGE), [one for one in earlier if one.kind in kinds])
+            _known(f"{stage.name}.{key}", named, [one for one in earlier if one.kind in kinds])
     trained = [one for one in earlier if one.kind not in ("data", "evaluate")]
     if stage.start not in (None, BASE):
         _known(f"{stage.name}.start", str(stage.start), [one for one in trained if one.kind != "reward"])
@@ -183,18 +190,4 @@ def suite_rows(suite: str, items: int, seed: int) -> list[PromptRow]:
     prompts = [row for row in rows if isinstance(row, PromptRow)]
     with Rewards(None, {}, TIME_LIMIT) as rewards:
         rewards.check(prompts)
-    return prompts
-
-
-def prompts_of(rows: Sequence[Row], stage: Stage) -> list[PromptRow]:
-    """The rows as prompts: prompt rows as they are, of a conversation what stands before its last answer."""
-    prompts = []
-    for row in rows:
-        if isinstance(row, PromptRow):
-            prompts.append(row)
-        elif isinstance(row, ChatRow) and row.messages[-1].role == "assistant" and len(row.messages) > 1:
-            answer = row.messages[-1].content
-            prompts.append(PromptRow(row.messages[:-1], answer, slices=row.slices, origin=row.origin))
-        else:
-            raise UsageError(str(row.origin), f"{stage.name} needs a prompt", "Give rows with a prompt.")
     return prompts

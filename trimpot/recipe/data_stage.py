@@ -11,7 +11,7 @@ from trimpot.core.errors import UsageError
 from trimpot.core.rows import PromptRow, Row
 from trimpot.data.forms import record_of
 from trimpot.data.lineage import lineage_table
-from trimpot.data.pairs import pairs_from_samples
+from trimpot.data.pairs import RIGHT_FROM, pairs_from_samples
 from trimpot.data.rejection import chat_rows_from_samples
 from trimpot.data.template import ChatTemplate
 from trimpot.evaluation.run import TIME_LIMIT
@@ -26,38 +26,29 @@ from trimpot.rollout.rewards import Rewards
 from trimpot.store.atomic import write_text
 from trimpot.store.run_folder import StageFolder
 
-RIGHT_FROM = 0.5
-"""A completion scored at least this is right."""
+NOTHING = {
+    "pairs": "no prompt got both a right and a wrong completion",
+    "rejection": "no completion was right",
+    "distillation": "no completion came to its end",
+}
 
 
 def make_rows(context: Context, stage: Stage, folder: StageFolder) -> dict[str, Any]:
     """Samples completions of every prompt, scores them, and writes the constructed rows to rows.jsonl.
 
     Raises:
-        UsageError: no prompt gave a row, or distillation without a teacher.
+        UsageError: no prompt gave a row.
     """
     settings: DataSettings = stage.get(DataSettings)
     prompts = [row for row in context.stage_rows(stage) if isinstance(row, PromptRow)]
-    policy = context.policy
-    if settings.method == "distillation":
-        if settings.teacher is None:
-            raise UsageError(f"{stage.name}.teacher", "is missing", "Name the model whose answers are the data.")
-        policy = load_named(context, settings.teacher)
+    policy = context.policy if settings.teacher is None else load_named(context, settings.teacher)
     groups = _sample(context, stage, policy, prompts)
     texts = [[decode(policy, one) for one in group] for group in groups]
-    scores = _scores(prompts, groups, texts)
-    if settings.method == "distillation":
-        # An answer that was cut off would be taught an end where it has none; NaN is passed over.
-        scores = [
-            [s if one.finished else math.nan for one, s in zip(*both, strict=True)]
-            for both in zip(groups, scores, strict=True)
-        ]
-    rows = _rows(settings, prompts, texts, scores)
+    rows = _rows(settings, prompts, texts, _scores(settings, prompts, groups, texts))
     if not rows:
-        problem = {"pairs": "no prompt got both a right and a wrong completion"}.get(
-            settings.method, "no completion was right"
+        raise UsageError(
+            stage.name, NOTHING[settings.method], "Raise samples, temperature or max_tokens, or train more."
         )
-        raise UsageError(stage.name, problem, "Raise samples or temperature, or put more SFT before it.")
     lines = [json.dumps(record_of(row), ensure_ascii=False) + "\n" for row in rows]
     write_text(folder.path / "rows.jsonl", "".join(lines))
     lineage_table(rows).write_parquet(folder.path / "lineage.parquet")
@@ -65,7 +56,8 @@ def make_rows(context: Context, stage: Stage, folder: StageFolder) -> dict[str, 
     notes = f"constructed ({settings.method}): {len(rows)} rows of {len(prompts)} prompts x {settings.samples} {whose}"
     tokens = sum(len(context.template.prompt(row)) for row in prompts)
     tokens += sum(len(one.ids) for group in groups for one in group)
-    return {"rows": len(rows), "notes": f"{notes}, by verifier", "flops": sampling_flops(policy, tokens)}
+    judged = "" if settings.method == "distillation" else ", by verifier"
+    return {"rows": len(rows), "notes": notes + judged, "flops": sampling_flops(policy, tokens)}
 
 
 def _sample(context: Context, stage: Stage, policy: Policy, prompts: Sequence[PromptRow]) -> list[list[Completion]]:
@@ -79,9 +71,18 @@ def _sample(context: Context, stage: Stage, policy: Policy, prompts: Sequence[Pr
 
 
 def _scores(
-    prompts: Sequence[PromptRow], groups: Sequence[Sequence[Completion]], texts: Sequence[Sequence[str]]
+    settings: DataSettings,
+    prompts: Sequence[PromptRow],
+    groups: Sequence[Sequence[Completion]],
+    texts: Sequence[Sequence[str]],
 ) -> list[list[float]]:
-    """The verifier's scores; a completion that did not end, or could not be scored, has 0."""
+    """The verifier's scores; a completion that did not end, or could not be scored, has 0.
+
+    Of a teacher every answer that ended has 1: prompts need no answer of their own. One that was cut off has NaN, which
+    is passed over, as it would be taught an end where it has none.
+    """
+    if settings.method == "distillation":
+        return [[1.0 if one.finished else math.nan for one in group] for group in groups]
     with Rewards(None, {}, TIME_LIMIT) as rewards:
         scored = rewards.score(prompts, [()] * len(prompts), groups, texts)
     return [
@@ -98,7 +99,5 @@ def _rows(
 ) -> Sequence[Row]:
     if settings.method == "pairs":
         return pairs_from_samples(prompts, texts, scores)
-    # A teacher's answers to prompts without an answer of their own cannot be judged: all are kept.
-    if settings.method == "distillation":
-        return chat_rows_from_samples(prompts, texts, scores, float("-inf"), settings.per_prompt, "teacher's answers")
-    return chat_rows_from_samples(prompts, texts, scores, RIGHT_FROM, settings.per_prompt)
+    constructed = {"rejection": "rejection sampling", "distillation": "teacher's answers"}[settings.method]
+    return chat_rows_from_samples(prompts, texts, scores, RIGHT_FROM, settings.per_prompt, constructed)

@@ -14,10 +14,12 @@ from trimpot.models.adapters import TrainableSettings, decoder_layers
 from trimpot.models.critic import CriticSettings
 from trimpot.models.load import load
 from trimpot.models.policy import Policy
+from trimpot.recipe.compute import weights_of
 from trimpot.recipe.context import check_rows, prepare
 from trimpot.recipe.read import Recipe
 from trimpot.recipe.schema import Stage
-from trimpot.recipe.settings import DataSettings
+from trimpot.recipe.settings import DataSettings, OnlineSettings
+from trimpot.rollout.distill import DistillSettings
 from trimpot.rollout.engine import SamplingSettings
 from trimpot.rollout.settings import RolloutSettings
 from trimpot.training.settings import LoopSettings
@@ -31,8 +33,6 @@ COMPLETION_SHARE = 0.5
 BYTES_PER_HIDDEN = 76
 """Bytes of activations kept per token, layer and unit of hidden size: 19 fp32 tensors as wide as the hidden state
 (norms, projections, attention, and an MLP 8/3 as wide). An estimate: ours."""
-
-
 PROCESS_BYTES = 0.45e9
 """Python with torch and transformers loaded, measured."""
 
@@ -99,7 +99,7 @@ def estimate(recipe: Recipe) -> list[StageEstimate]:
             results.append(_generation(stage.name, "data", policy, shape, usual, rate))
         elif stage.kind == "evaluate":
             settings: EvaluationSettings = stage.get(EvaluationSettings)
-            shape = (settings.items, 1 + settings.samples, settings.max_tokens)
+            shape = (settings.items, 1 + settings.samples + settings.best_of, settings.max_tokens)
             results.append(_generation(stage.name, "evaluate", policy, shape, usual, rate))
         else:
             results.append(_training(stage, policy, samples.get(stage.name), usual, rate))
@@ -127,14 +127,15 @@ def _training(
 ) -> StageEstimate:
     loop: LoopSettings = stage.get(LoopSettings)
     per_row = _mean_tokens(samples) if samples else usual
-    decode = 0.0
-    if stage.kind == "policy_gradient":
-        new = stage.get(RolloutSettings).group * stage.get(SamplingSettings).max_tokens * COMPLETION_SHARE
-        decode = new * loop.batch
-        per_row += new
+    sampled = _sampled(stage)
+    decode = sampled * loop.batch
+    if stage.kind != "distill":  # there a sampled answer takes the place of the row's
+        per_row += sampled
     tokens = int(per_row * loop.batch)
-    parameters = sum(value.numel() for value in policy.model.parameters())
-    passes = 6 + (2 if "reference_logprob_N" in stage.objective.needs else 0)
+    parameters = weights_of(policy.model)
+    # 6 operations for each weight and token of what trains, 2 for each model that only scores.
+    critic = CriticSettings in stage.settings
+    passes = 6 + 8 * critic + 2 * _has_reference(stage) + 2 * (stage.kind == "distill")
     step = passes * parameters * tokens / (rate * TRAIN_EFFICIENCY)
     step += 2 * parameters * decode / (rate * DECODE_EFFICIENCY)
     memory = _memory(stage, policy, parameters, min(tokens, max(loop.micro_batch_tokens, int(per_row))))
@@ -144,6 +145,22 @@ def _training(
     )
 
 
+def _sampled(stage: Stage) -> float:
+    """Tokens that a step samples for each of its rows."""
+    if stage.kind == "distill":
+        completions = stage.get(DistillSettings).on_policy_share
+    elif stage.samples:
+        online = stage.kind == "preference"
+        completions = stage.get(OnlineSettings).samples if online else stage.get(RolloutSettings).group
+    else:
+        return 0.0
+    return float(completions * stage.get(SamplingSettings).max_tokens * COMPLETION_SHARE)
+
+
+def _has_reference(stage: Stage) -> bool:
+    return "reference_logprob_N" in {*stage.objective.needs, *getattr(stage.objective, "rollout_needs", ())}
+
+
 def _memory(stage: Stage, policy: Policy, parameters: int, tokens: int) -> float:
     size = policy.model.dtype.itemsize
     layers, hidden = len(decoder_layers(policy)), policy.model.config.hidden_size
@@ -151,7 +168,7 @@ def _memory(stage: Stage, policy: Policy, parameters: int, tokens: int) -> float
     # Adapters and virtual tokens are a few hundredths of the weights at most.
     share = {"all": 1.0, "last_k": choice.last_layers / layers}.get(choice.trainable, 0.02)
     states = parameters * size * (1 + share * 3)
-    if "reference_logprob_N" in stage.objective.needs and choice.trainable != "lora":
+    if _has_reference(stage) and choice.trainable != "lora":
         states += parameters * size
     if stage.kind in ("reward", "distill"):  # the policy waits beside the reward model; the teacher beside the student
         states += parameters * size
@@ -164,7 +181,7 @@ def _generation(
     name: str, kind: str, policy: Policy, shape: tuple[int, int, int], prompt: float, rate: float
 ) -> StageEstimate:
     """``shape``: prompts (each prefilled once), completions of each, longest completion."""
-    parameters = sum(value.numel() for value in policy.model.parameters())
+    parameters = weights_of(policy.model)
     prompts, samples, longest = shape
     completions = prompts * samples
     prefill, decode = prompts * prompt, completions * longest * COMPLETION_SHARE

@@ -11,8 +11,9 @@ from trimpot.evaluation.reward_report import reward_report
 from trimpot.evaluation.run import EvaluationSettings, evaluate
 from trimpot.models.reward import RewardModel
 from trimpot.recipe.compute import flops_of_stage, sampling_flops
-from trimpot.recipe.context import BASE, Context
+from trimpot.recipe.context import Context
 from trimpot.recipe.judges import model_judge
+from trimpot.recipe.names import BASE, TRAINS_POLICY
 from trimpot.recipe.settings import JudgeSettings
 from trimpot.rollout.engine import SamplingSettings
 from trimpot.rollout.rewards import RewardModelJudge
@@ -83,7 +84,7 @@ def _evaluated_before(context: Context, folder: StageFolder) -> StageFolder | No
     earlier = [
         stage
         for stage in stages[: names.index(folder.name)]
-        if stage.outcomes_path.exists() and (stage.record()["kind"] not in (JUDGED, "evaluate") or stage.name == BASE)
+        if stage.outcomes_path.exists() and (stage.record()["kind"] in TRAINS_POLICY or stage.name == BASE)
     ]
     return earlier[-1] if earlier else None
 

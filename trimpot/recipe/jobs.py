@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trimpot.core.rows import ChatRow, Row
+from trimpot.core.rows import ChatRow, PromptRow, Row
 from trimpot.core.stats import Stat
 from trimpot.core.tensors import Batch
 from trimpot.data.load import load_rows
@@ -25,9 +25,10 @@ from trimpot.models.load import load
 from trimpot.models.noise import NoiseSettings, NoisyPolicy
 from trimpot.models.policy import Policy
 from trimpot.models.student import Student
-from trimpot.recipe.compute import FROM_STAGE, Weights, flops_of_stage, training_flops, weights_of
-from trimpot.recipe.context import Context, prompts_of
+from trimpot.recipe.compute import Weights, flops_of_stage, sampling_flops, training_flops, weights_of
+from trimpot.recipe.context import Context
 from trimpot.recipe.judges import load_reward_model, rewards_of
+from trimpot.recipe.names import model_of, named_stage
 from trimpot.recipe.schema import Stage
 from trimpot.recipe.settings import HeldOutSettings, OnlineSettings, RowsSettings, StartSettings
 from trimpot.rollout.distill import DistillSettings, DistillSource
@@ -37,7 +38,7 @@ from trimpot.rollout.reuse import ReusedDraws
 from trimpot.rollout.rewards import Rewards
 from trimpot.rollout.scoring import Scorer
 from trimpot.rollout.settings import RolloutSettings, Sampling
-from trimpot.rollout.source import LOG_PROBS, RolloutSource
+from trimpot.rollout.source import RolloutSource
 from trimpot.training.loop import Plan, Source
 from trimpot.training.reference import Reference, RowReference, reference_of
 from trimpot.training.rows import DatasetSource, ProbedSource
@@ -102,7 +103,7 @@ def _preference(context: Context, stage: Stage) -> Job:
         job = _job(context, stage, policy, rows, prepared, RowReference(policy, cache_folder() / "reference"))
         _fill(context, stage, job, rows)
         return job
-    prompts = prompts_of(context.stage_rows(stage), stage)
+    prompts = _prompts(context, stage)
     rewards = rewards_of(stage, context.run, policy)
     source = OnlinePairSource(
         policy, prompts, _sampling(context, stage),
@@ -130,38 +131,28 @@ def _policy_gradient(context: Context, stage: Stage) -> Job:
     if "reference_logprob_N" in wanted:
         reference = reference_of(policy, temperature=sampling.temperature)
         scorers["reference_logprob_N"] = reference
-    rows = prompts_of(context.stage_rows(stage), stage)
+    rows = _prompts(context, stage)
     rewards = rewards_of(stage, context.run, policy)
-    source: Source = RolloutSource(
+    rollouts = RolloutSource(
         policy, rows, _sampling(context, stage), settings,
         stage.objective, rewards, scorers, context.stage_seed(stage),
     )  # fmt: skip
+    source: Source = rollouts
     if settings.epochs * settings.minibatches > 1:
-        source = ReusedDraws(source, settings.epochs, settings.minibatches, context.stage_seed(stage))
+        source = ReusedDraws(rollouts, settings.epochs, settings.minibatches, context.stage_seed(stage))
     job = _job(context, stage, trainee, source, None, reference, sampling.temperature)
     size = weights_of(policy.model)
     trained = size + (weights_of(critic.model.model) if critic is not None else 0)
     # A draw is scored once, however often it is trained on.
-    scored = sum(trained - size if name == "value_N" else size for name in source_scores(stage)) / settings.epochs
+    scored = sum(trained - size if name == "value_N" else size for name in rollouts.scorers) / settings.epochs
     return replace(job, factors=factors, rewards=rewards, weights=Weights(trained, size, scored))
-
-
-def source_scores(stage: Stage) -> list[str]:
-    """What a draw of a policy gradient is scored by without gradient (see RolloutSource)."""
-    settings: RolloutSettings = stage.get(RolloutSettings)
-    names = {*stage.objective.rollout_needs, *stage.objective.needs} & {*LOG_PROBS, "value_N"}
-    if "value_N" not in stage.objective.rollout_needs:
-        names -= {"value_N"}
-    if settings.epochs * settings.minibatches > 1:
-        names.add("old_logprob_N")
-    return sorted(names)
 
 
 def _distill(context: Context, stage: Stage) -> Job:
     policy = _trained_policy(context, stage)
     settings: DistillSettings = stage.get(DistillSettings)
     teacher = load_named(context, settings.teacher)
-    rows = [row for row in context.stage_rows(stage) if isinstance(row, ChatRow)]
+    rows = [row for row in context.stage_rows(stage) if isinstance(row, ChatRow | PromptRow)]
     mask = stage.get(MaskSettings).mask
     source = DistillSource(
         policy, rows, _sampling(context, stage), settings,
@@ -190,16 +181,12 @@ def _trained_policy(context: Context, stage: Stage) -> Policy:
 def _critic(context: Context, settings: CriticSettings, policy: Policy) -> Any:
     if settings.critic is None:
         return critic_from_policy(policy)
-    name = settings.critic
-    folder = str(context.run.stage(name.removeprefix(FROM_STAGE)).model_folder) if name.startswith(FROM_STAGE) else name
-    return critic_from(load_reward_model(folder, policy), policy)
+    return critic_from(load_reward_model(model_of(settings.critic, context.run), policy), policy)
 
 
 def load_named(context: Context, name: str) -> Policy:
     """A model by name, folder or ``stage:NAME``, frozen."""
-    if name.startswith(FROM_STAGE):
-        name = str(context.run.stage(name.removeprefix(FROM_STAGE)).model_folder)
-    other = load(name, str(context.policy.device), context.recipe.dtype, context.recipe.seed)
+    other = load(model_of(name, context.run), str(context.policy.device), context.recipe.dtype, context.recipe.seed)
     other.model.requires_grad_(False)
     return other
 
@@ -212,6 +199,10 @@ def _fill(context: Context, stage: Stage, job: Job, rows: DatasetSource) -> None
     job.counts["reference_tokens"] = sum(sample.tokens for sample in drawn.values())
     progress = context.progress(f"reference {stage.name}")
     reference.fill(list(drawn.values()), loop.micro_batch_tokens, str(context.policy.device), progress)
+
+
+def _prompts(context: Context, stage: Stage) -> list[PromptRow]:
+    return [row for row in context.stage_rows(stage) if isinstance(row, PromptRow)]
 
 
 def _sampling(context: Context, stage: Stage) -> Sampling:
@@ -266,9 +257,13 @@ def _counts(context: Context, stage: Stage, prepared: Prepared | None) -> dict[s
 def _steps_of_compute(context: Context, stage: Stage, named: str, prepared: Prepared | None) -> int:
     """The steps for which this stage, with the data stage it reads, costs what the named stage cost."""
     budget = flops_of_stage(context.run, named)
-    source = stage.get(RowsSettings).data or ""
-    if source.startswith(FROM_STAGE):
-        budget -= flops_of_stage(context.run, source.removeprefix(FROM_STAGE))
-    assert prepared is not None
-    tokens = sum(sample.tokens for sample in prepared.samples) / len(prepared.samples) * stage.get(LoopSettings).batch
-    return max(1, math.floor(budget / training_flops(context.policy, tokens)))
+    source = named_stage(stage.get(RowsSettings).data)
+    if source is not None:
+        budget -= flops_of_stage(context.run, source)
+    assert prepared is not None  # stages that sample are refused compute_of before the run
+    tokens = sum(sample.tokens for sample in prepared.samples)
+    step = training_flops(context.policy, tokens / len(prepared.samples) * stage.get(LoopSettings).batch)
+    if "reference_logprob_N" in stage.objective.needs:
+        # Every row drawn has one pass of the reference; in few steps not all are drawn, and less is spent.
+        budget -= sampling_flops(context.policy, min(tokens, tokens * budget / step / len(prepared.samples)))
+    return max(1, math.floor(budget / step))

@@ -12,7 +12,7 @@ from trimpot.core.rows import PromptRow
 from trimpot.models.compatible import refuse_other_tokens, refuse_virtual_tokens
 from trimpot.models.policy import Policy
 from trimpot.models.reward import RewardModel
-from trimpot.recipe.compute import FROM_STAGE
+from trimpot.recipe.names import model_of, named_stage
 from trimpot.recipe.schema import Stage
 from trimpot.recipe.settings import ENSEMBLE, JudgeSettings, OnlineSettings
 from trimpot.rollout.rewards import Judge, RewardModelJudge, Rewards
@@ -23,9 +23,15 @@ from trimpot.store.run_folder import RunFolder
 
 def reward_weights(stage: Stage) -> Mapping[str, float] | None:
     """The names and weights of a stage's rewards. None: each row's own verifier."""
-    part = RolloutSettings if RolloutSettings in stage.settings else OnlineSettings
-    weights: Mapping[str, float] | None = stage.get(part).rewards
+    weights: Mapping[str, float] | None = _settings(stage).rewards
     return weights
+
+
+def _settings(stage: Stage) -> RolloutSettings | OnlineSettings:
+    found: RolloutSettings | OnlineSettings = stage.get(
+        RolloutSettings if RolloutSettings in stage.settings else OnlineSettings
+    )
+    return found
 
 
 def model_names(weights: Mapping[str, float] | None) -> list[str]:
@@ -34,7 +40,7 @@ def model_names(weights: Mapping[str, float] | None) -> list[str]:
 
 
 def _is_model(part: str) -> bool:
-    return part not in VERIFIERS and (part.startswith(FROM_STAGE) or Path(part).is_dir())
+    return part not in VERIFIERS and (named_stage(part) is not None or Path(part).is_dir())
 
 
 def check_rewards(stage: Stage, rows: Sequence[PromptRow], earlier: Sequence[Stage]) -> None:
@@ -64,8 +70,8 @@ def check_judge(where: str, name: str, earlier: Sequence[Stage]) -> None:
     """Raises UsageError unless the reward models of a name that are stages come from earlier reward stages."""
     trained = [one.name for one in earlier if one.kind == "reward" and one.objective.name == "bradley_terry"]
     for part in name.split(ENSEMBLE):
-        wanted = part.removeprefix(FROM_STAGE)
-        if part.startswith(FROM_STAGE) and wanted not in trained:
+        wanted = named_stage(part)
+        if wanted is not None and wanted not in trained:
             mend = nearest(wanted, trained) if trained else "Put a reward stage before it."
             raise UsageError(where, f"no earlier stage {wanted!r} trains a reward model", mend)
         if not _is_model(part):
@@ -85,17 +91,12 @@ def rewards_of(stage: Stage, run: RunFolder, policy: Policy) -> Rewards:
 
 def model_judge(name: str, how: JudgeSettings, run: RunFolder, policy: Policy) -> RewardModelJudge:
     """The reward model of a name (a stage or a folder), or the ensemble of several."""
-    models = [load_reward_model(_folder(part, run), policy) for part in name.split(ENSEMBLE)]
+    models = [load_reward_model(model_of(part, run), policy) for part in name.split(ENSEMBLE)]
     return RewardModelJudge(models, how.combine, how.uncertainty_weight)
 
 
 def _rewards(stage: Stage, judges: Mapping[str, Judge]) -> Rewards:
-    part = RolloutSettings if RolloutSettings in stage.settings else OnlineSettings
-    return Rewards(reward_weights(stage), judges, stage.get(part).reward_time_limit)
-
-
-def _folder(part: str, run: RunFolder) -> str:
-    return str(run.stage(part.removeprefix(FROM_STAGE)).model_folder) if part.startswith(FROM_STAGE) else part
+    return Rewards(reward_weights(stage), judges, _settings(stage).reward_time_limit)
 
 
 def load_reward_model(folder: str, policy: Policy) -> RewardModel:

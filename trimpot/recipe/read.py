@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +12,14 @@ from typing import Any
 import yaml
 
 from trimpot.core.errors import UsageError, nearest
+from trimpot.evaluation.best_of import MAJORITY, VERIFIER
 from trimpot.evaluation.run import EvaluationSettings
 from trimpot.recipe.schema import Stage, build_stage, convert
+from trimpot.recipe.settings import JudgeSettings
 from trimpot.store.run_folder import STAGE_NAME, stage_names
 
 TOP = {"model": str, "seed": int, "device": str, "dtype": str}
+JUDGE_MEND = "Judge by one in an evaluate stage, after the reward stage."
 KEYS = (*TOP, "evaluate", "stages")
 
 
@@ -81,6 +85,10 @@ def build_recipe(tree: Any, where: str, overrides: Sequence[str] = ()) -> Recipe
             problem = f"{tree['evaluate']!r} is not a mapping"
             raise UsageError(f"{where}: evaluate", problem, "Write 'evaluate: {suite: FILE, items: 96}'.")
         evaluation = build_stage("evaluate", "evaluate", tree["evaluate"]).get(EvaluationSettings)
+        for key in (field.name for field in dataclasses.fields(JudgeSettings) if field.name in tree["evaluate"]):
+            raise UsageError(f"{where}: evaluate.{key}", "no reward model is there yet", JUDGE_MEND)
+        if evaluation.judge not in (MAJORITY, VERIFIER):
+            raise UsageError(f"{where}: evaluate.judge", "no reward model is there yet", JUDGE_MEND)
     defaults: dict[str, Any] = {"model": "smollm2-135m", "seed": 0, "device": "auto", "dtype": "auto"}
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     return Recipe(**{**defaults, **top}, evaluate=evaluation, stages=tuple(stages), text=text)

@@ -16,9 +16,10 @@ from trimpot.data.lineage import lineage_table
 from trimpot.data.template import ChatTemplate
 from trimpot.evaluation.run import EvaluationSettings
 from trimpot.models.load import load
-from trimpot.recipe.context import BASE, TRAINS_POLICY, Context, Listener, Silence, check_rows, suite_rows
+from trimpot.recipe.context import Context, Listener, Silence, check_rows, suite_rows
 from trimpot.recipe.data_stage import make_rows
 from trimpot.recipe.evaluate_stage import evaluate_stage
+from trimpot.recipe.names import BASE, TRAINS_POLICY
 from trimpot.recipe.read import Recipe
 from trimpot.recipe.schema import Stage, build_stage
 from trimpot.recipe.settings import JudgeSettings, StartSettings
@@ -54,6 +55,7 @@ def run_recipe(recipe: Recipe, output: Path, resume: bool = False, listener: Lis
         everything: list[Row] = [*items, *(row for part in rows.values() for row in part)]
         lineage_table(everything).write_parquet(run.lineage_path)
     context = Context(recipe, run, policy, items, rows, hearer)
+    del policy  # a stage that starts from another model must not keep this one in memory
     for index, stage in enumerate(stages):
         if index >= finished:
             _run_stage(context, stage, index)
@@ -123,12 +125,13 @@ def _work(context: Context, stage: Stage, folder: StageFolder) -> dict[str, Any]
         else:
             settings = evaluation
         return {"notes": evaluate_stage(context, folder, rows, settings, stage.get(JudgeSettings))}
-    before = context.policy
+    # What samples rows, or learns to judge, leaves the policy as it was.
+    before = None if stage.kind in TRAINS_POLICY else context.policy
     if stage.start is not None:
         name = context.recipe.model if stage.start == BASE else str(context.run.stage(stage.start).model_folder)
+        del context.policy  # before the other is loaded, so that both are never there unless both are needed
         context.policy = load(name, context.recipe.device, context.recipe.dtype, context.recipe.seed)
-    if stage.kind not in TRAINS_POLICY:
-        # What samples rows, or learns to judge, leaves the policy as it was.
+    if before is not None:
         counts = (make_rows if stage.kind == "data" else train_stage)(context, stage, folder)
         context.policy = before
         return counts

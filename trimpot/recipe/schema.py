@@ -52,7 +52,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "policy_gradient": {"learning_rate": 1e-6},  # arXiv 2402.03300, section 4.2, and TRL's GRPOConfig
 }
 STAGE_ROWS = {
-    "sft": "chat or text", "distill": "chat", "reward": "preference pair", "preference": "preference pair",
+    "sft": "chat or text", "distill": "chat or prompt", "reward": "preference pair", "preference": "preference pair",
     "policy_gradient": "prompt", "data": "prompt",
 }  # fmt: skip
 OBJECTIVE_ROWS = {"kto": "feedback", "process_reward": "steps"}
@@ -129,8 +129,9 @@ def build_stage(kind: str, name: str, given: Mapping[str, Any]) -> Stage:
         check_together(parts[SamplingSettings], parts[LoopSettings].batch, parts[RolloutSettings], objective, name)
     if HeldOutSettings in parts and parts[HeldOutSettings].trusted and objective.name != "bradley_terry":
         raise UsageError(f"{name}.trusted", f"{objective.name} does not learn from pairs", "Leave trusted out.")
-    if DataSettings in parts and parts[DataSettings].method == "distillation" and not parts[DataSettings].teacher:
-        raise UsageError(f"{name}.teacher", "is missing", "Name the model whose answers are the data.")
+    if DataSettings in parts and (parts[DataSettings].method == "distillation") != bool(parts[DataSettings].teacher):
+        problem = "is missing" if parts[DataSettings].method == "distillation" else "serves distillation only"
+        raise UsageError(f"{name}.teacher", problem, "Give method: distillation and its teacher, or neither.")
     if OnlineSettings in parts and parts[OnlineSettings].online and objective.name in OBJECTIVE_ROWS:
         problem = f"{objective.name} learns from single answers, and online sampling makes pairs"
         raise UsageError(f"{name}.objective", problem, "Take an objective on pairs, such as dpo.")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from typing import Any
 
-from trimpot.detectors import DETECTORS
-from trimpot.detectors.watch import Watcher
+from trimpot.detectors.watch import Watcher, all_detectors
 from trimpot.models.export import export
 from trimpot.models.reward import RewardModel
 from trimpot.recipe.compute import sampling_flops, stage_flops
@@ -33,7 +31,7 @@ def _train(context: Context, stage: Stage, folder: StageFolder, job: Job) -> dic
     for newest in checkpoints(folder.checkpoints_folder)[-1:]:
         restore_checkpoint(state, newest, stage.values())
     folder.truncate_after(state.step)
-    watcher = Watcher(tuple(detector() for detector in DETECTORS.values()))
+    watcher = Watcher(all_detectors())
     for line in folder.metrics():
         watcher.observe(line["step"], line)
     context.listener.stage_begins(stage, state.step, loop.steps)
@@ -81,8 +79,7 @@ def _reference_flops(context: Context, job: Job) -> float:
 
 
 def _log(context: Context, stage: Stage, folder: StageFolder, step: Step) -> None:
-    metrics: Mapping[str, float | None] = step.metrics
-    folder.append_metrics({"step": step.number, **metrics})
+    folder.append_metrics({"step": step.number, **step.metrics})
     folder.append_batch(step.number, step.row_ids)
     for record in step.records:
         folder.append_sample({"step": step.number, **record})

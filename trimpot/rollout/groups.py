@@ -98,9 +98,16 @@ def completion_statistics(trajectories: Sequence[Trajectory]) -> dict[str, Stat]
         "completions/max_length": Stat(max(lengths, default=0), min(1, count)),
         "completions/mean_terminated_length": Stat(sum(ended), len(ended)),
         "completions/clipped_ratio": Stat(count - len(ended), count),
-        "num_sampled_tokens": Stat(sum(lengths), min(1, count)),
+        "num_rollout_tokens": Stat(_rollout_tokens(trajectories), min(1, count)),
         "entropy": Stat(sum(sum(one.entropies) for one in trajectories), sum(lengths)),
     }
+
+
+def _rollout_tokens(trajectories: Sequence[Trajectory]) -> int:
+    """Tokens that generation ran: prompts, once for all that follow them, answers, and conversations read again."""
+    prompts = sum(len(prompt) for prompt in {one.prompt for one in trajectories})
+    again = sum(len(turn.prompt) for one in trajectories for turn in one.turns[1:])
+    return prompts + again + sum(one.length for one in trajectories)
 
 
 def group_statistics(groups: Sequence[Group]) -> dict[str, Stat]:

@@ -29,7 +29,8 @@ class RowReference:
     """
 
     def __init__(self, policy: Policy, folder: Path | None = None, temperature: float = 1.0) -> None:
-        self.score, self.temperature = reference_of(policy, temperature), temperature
+        self.score: Reference = reference_of(policy, temperature)
+        self.temperature = temperature
         self.file = None if folder is None else folder / f"{_base_hash(policy)}.safetensors"
         self.rows: dict[str, Tensor] = {}
         if self.file is not None and self.file.exists():
@@ -43,7 +44,7 @@ class RowReference:
         return torch.cat([self.rows[key] for key in keys]).to(batch.ids_T.device)
 
     def fill(self, samples: Sequence[Sample], token_budget: int, device: str, progress: Progress) -> None:
-        """Runs the rows that are not known yet, and writes the file.
+        """Runs the rows that are not known yet, writes the file, and lets the reference go: no other row may follow.
 
         Before training, not as rows come up: which rows share a pass then does not depend on where a run was stopped,
         and its rounding is that of the run that was not.
@@ -56,6 +57,11 @@ class RowReference:
         if new and self.file is not None:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(self.file, save(self.rows))
+        self.score = _gone
+
+
+def _gone(batch: Batch) -> Tensor:
+    raise RuntimeError(f"rows that were not there when the reference was filled: {', '.join(batch.row_ids)}")
 
 
 def reference_of(policy: Policy, temperature: float = 1.0) -> Reference:

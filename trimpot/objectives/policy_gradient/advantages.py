@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trimpot.core.errors import UsageError, nearest
+from trimpot.objectives.policy_gradient.rollouts import Rollouts
 
 SCALES = ("group", "batch", "none")
 STD_OFFSET = 1e-4
@@ -105,6 +106,12 @@ def reward_minus_greedy(rewards: Tensor, greedy_P: Tensor, groups: Sequence[int]
     sizes = torch.tensor(list(groups), dtype=torch.long, device=rewards.device)
     baseline = greedy_P.to(rewards.device).repeat_interleave(sizes)
     return (rewards - baseline).nan_to_num(nan=0.0).to(_float_of(rewards))
+
+
+def group_relative(rollouts: Rollouts, scale: str) -> dict[str, Tensor]:
+    """The stream advantage_N: every token has its completion's group advantage (see ``group_advantages``)."""
+    advantage_S = group_advantages(rollouts.reward_S, rollouts.groups, scale)
+    return {"advantage_N": advantage_S[rollouts.sequence_N]}
 
 
 def zero_variance_cause(rewards: Tensor, clipped: Sequence[bool] | Tensor, groups: Sequence[int]) -> list[str | None]:

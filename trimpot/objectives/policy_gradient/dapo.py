@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trimpot.core.errors import UsageError
 from trimpot.core.tensors import LossOut, Streams, Term
-from trimpot.objectives.policy_gradient.advantages import group_advantages
+from trimpot.objectives.policy_gradient.advantages import group_relative
 from trimpot.objectives.policy_gradient.importance import (
     behaviour_of,
     importance_cap_setting,
@@ -100,8 +100,7 @@ class DAPO:
         return importance_needs(self.importance)
 
     def advantages(self, rollouts: Rollouts) -> Mapping[str, Tensor]:
-        advantage_S = group_advantages(rollouts.reward_S, rollouts.groups, "group")
-        return {"advantage_N": advantage_S[rollouts.sequence_N]}
+        return group_relative(rollouts, "group")
 
     def __call__(self, streams: Streams) -> LossOut:
         logprob_N, advantage_N = require(streams, self.name, "logprob_N", "advantage_N")

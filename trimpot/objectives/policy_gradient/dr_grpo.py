@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trimpot.core.settings import setting
 from trimpot.core.tensors import LossOut, Streams, Term
-from trimpot.objectives.policy_gradient.advantages import group_advantages
+from trimpot.objectives.policy_gradient.advantages import group_relative
 from trimpot.objectives.policy_gradient.importance import (
     behaviour_of,
     importance_cap_setting,
@@ -102,8 +102,7 @@ class DrGRPO:
         return importance_needs(self.importance)
 
     def advantages(self, rollouts: Rollouts) -> Mapping[str, Tensor]:
-        advantage_S = group_advantages(rollouts.reward_S, rollouts.groups, "none")
-        return {"advantage_N": advantage_S[rollouts.sequence_N]}
+        return group_relative(rollouts, "none")
 
     def __call__(self, streams: Streams) -> LossOut:
         logprob_N, advantage_N = require(streams, self.name, "logprob_N", "advantage_N")

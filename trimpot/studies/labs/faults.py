@@ -81,8 +81,8 @@ def wrong_template(bench: Bench) -> list[Metrics]:
     known = ChatTemplate(policy.tokenizer).hash
     policy.tokenizer.chat_template = policy.tokenizer.chat_template.replace("<|im_start|>", "### ")
     matches = Stat(float(ChatTemplate(policy.tokenizer).hash == known), 1)
-    source = DatasetSource(samples_of(bench.chats(), policy), SFT.batch, bench.seed)
-    return run(policy, SupervisedFineTuning(), ProbedSource(source, lambda: {"template_matches": matches}), SFT)
+    source = DatasetSource(samples_of(bench.chats(), policy), SFT.batch, bench.seed, {"template_matches": matches})
+    return run(policy, SupervisedFineTuning(), source, SFT)
 
 
 def _supervised(bench: Bench, change: Callable[[Sample, Policy], Sample]) -> list[Metrics]:
