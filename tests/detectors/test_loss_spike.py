@@ -73,3 +73,11 @@ def test_an_online_preference_loss_has_a_level_although_there_is_a_reward():
     losses = [0.69, 0.66, 0.68, 0.64, 0.66, 0.63, 0.65, 0.62, 0.64, 5.0]
     assert scan(losses, reward=[0.4] * 10) is None
     assert scan(losses, reward=[0.4] * 10, rewards__margins=[0.1] * 10).value == 5.0
+
+
+@pytest.mark.parametrize("margin", ["rewards/margins", "margin"])
+def test_a_pair_loss_near_0_spikes_only_when_it_comes_back_to_half_of_its_start(margin):
+    losses = [0.69] * 8 + [0.02] * 50
+    assert scan([*losses, 0.3])
+    assert scan([*losses, 0.3], **{margin.replace("/", "__"): [1.0] * 59}) is None
+    assert scan([*losses, 0.4], **{margin.replace("/", "__"): [1.0] * 59})

@@ -119,20 +119,21 @@ def test_length_and_reward_grow_and_gold_does_not():
     assert exploitation(length[:14], reward[:14], gold[:14]) is None
 
 
-def growth(length, longest=64.0, cut=0.1):
+def growth(length, longest=64.0, cut=(0.0, 0.2)):
     steps = len(length)
     return LengthGrowth().scan(
         make_window(
             completions__mean_length=length,
             completions__max_length=[longest] * steps,
-            completions__clipped_ratio=[cut] * steps,
+            completions__clipped_ratio=line(*cut, steps),
         )
     )
 
 
 def test_length_grows_towards_the_limit():
-    assert growth(line(20, 60, 20)).message.endswith("of at most 64 before a completion is cut")
-    assert growth(line(20, 60, 20), cut=0.0) is None
+    assert growth(line(20, 60, 20)).message.endswith("of at most 64, and the share cut from 7% to 18%")
+    assert growth(line(20, 60, 20), cut=(0.0, 0.0)) is None
+    assert growth(line(20, 60, 20), cut=(0.1, 0.1)) is None
     assert growth(line(5, 15, 20)) is None
     assert growth([60.0] * 20) is None
     assert growth(line(60, 40, 20)) is None

@@ -58,7 +58,7 @@ def test_rates_count_runs():
     results["clean: sft"]["200"] = {"steps": 9.0, "fired/loss_spike": 3.0}
     results["garbled batch"] = {"200": {"steps": 9.0, "fired/loss_spike": 5.0, "fired/prompt_leak": 1.0}}
     conditions = Conditions("tiny", "small", "quick", {}, {}, None, "now", 1.0)
-    evidence = Evidence("failure-labs", "?", "hash", (200, 201), failure_labs.ARMS, results, (), {}, None, conditions)
+    evidence = Evidence("failure-labs", "?", "hash", (300, 301), failure_labs.ARMS, results, (), {}, None, conditions)
     found = {(rate.detector, rate.lab): rate for rate in failure_labs.rates(evidence)}
     spike = found["loss_spike", "garbled-batch"]
     assert (spike.fired, spike.runs) == (1, 1)

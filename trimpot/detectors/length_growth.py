@@ -14,10 +14,10 @@ class LengthGrowth:
     """The mean length of completions grows step by step towards the token limit.
 
     What: completions/mean_length, as mean of the last and of the first third of its newest 3·``steps``, 6·``steps``,
-        … values; the limit is the longest completion (completions/max_length) in steps that cut one
-        (completions/clipped_ratio > 0).
-    Threshold: in one such window the length grows to more than 1.2 times what it was and by more than ``errors``
-        standard errors, and has reached ``reach`` of the limit.
+        … values, and the share cut (completions/clipped_ratio) likewise; the limit is the longest completion
+        (completions/max_length) in steps that cut one.
+    Threshold: in one such window the length grows to more than 1.2 times what it was and has reached ``reach`` of the
+        limit, and both it and the share cut grow by more than ``errors`` standard errors.
     Source: axolotl docs/training_stability.qmd at 674650dab80b ("monotonically increasing to max length suggests
         reward hacking"); the numbers are ours.
     Mend: look for a reward that pays length (policy_gradient.rewards) or a loss that favours it
@@ -50,7 +50,7 @@ class LengthGrowth:
         return make_window(
             completions__mean_length=[10.0 + 2 * step for step in range(16)],
             completions__max_length=[24.0 + step for step in range(9)] + [64.0] * 7,
-            completions__clipped_ratio=[0.0] * 9 + [0.05, 0.05, 0.1, 0.1, 0.15, 0.15, 0.2],
+            completions__clipped_ratio=[0.0] * 9 + [0.1, 0.1, 0.15, 0.15, 0.15, 0.2, 0.2],
         )
 
     @property
@@ -66,12 +66,13 @@ class LengthGrowth:
         limit = self._limit(window)
         if limit is None:
             return None
-        for (length,) in third_changes(together(window, "completions/mean_length"), self.steps):
+        columns = together(window, "completions/mean_length", "completions/clipped_ratio")
+        for length, cut in third_changes(columns, self.steps):
             far = length.late > self.threshold * length.early and length.late >= self.reach * limit
-            if far and length.in_errors > self.errors:
+            if far and min(length.in_errors, cut.in_errors) > self.errors:
                 text = (
-                    f"mean length grew from {length.early:.3g} to {length.late:.3g} tokens, of at most {limit:.0f} "
-                    "before a completion is cut"
+                    f"mean length grew from {length.early:.3g} to {length.late:.3g} tokens, of at most {limit:.0f}, "
+                    f"and the share cut from {cut.early:.0%} to {cut.late:.0%}"
                 )
                 return find(self, window, "completions/mean_length", length.late / length.early, text)
         return None

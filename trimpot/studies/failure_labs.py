@@ -15,7 +15,7 @@ from trimpot.studies.labs.clean import CLEAN
 from trimpot.studies.labs.faults import FAULTS
 from trimpot.studies.study import Budget, Settings, Study, Values
 
-THRESHOLD_SEEDS = (1, 2, *range(100, 117))
+THRESHOLD_SEEDS = (1, 2, *range(100, 117), *range(200, 220))
 """Seeds on which thresholds and faults were chosen; none of them is counted."""
 FIRED = "fired/"
 CLEAN_NAMES = tuple(CLEAN)
@@ -55,14 +55,14 @@ STUDY = Study(
     model="tiny-0.1m",
     scale=(
         "a random Llama on bytes, fine-tuned to write four letters backwards, trained on by every kind of objective"
-        f" for 12 to 240 steps; thresholds and faults chosen on seeds {THRESHOLD_SEEDS}"
+        f" for 12 to 280 steps; thresholds and faults chosen on seeds {THRESHOLD_SEEDS}"
     ),
     tests={},
     claims={},
     budgets={"quick": Budget(ARMS, 3, SETTINGS), "full": Budget(ARMS, 20, SETTINGS)},
     prepare=prepare,
     run=run,
-    first_seed=200,
+    first_seed=300,
 )
 
 
