@@ -71,18 +71,7 @@ def test_documents_do_not_see_each_other() -> None:
     assert (alone - together).abs().max() <= 1e-5
 
 
-def test_long_branches_are_attended_one_by_one_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    policy, batch = tiny("0.1m"), pack_one(some_samples())
-    tree = policy.scores(batch).logprob_N
-    monkeypatch.setattr(attention, "TREE_LIMIT", 1)
-    calls = attention.plan_for(batch).calls
-    assert any(len(call.keys) == 2 for call in calls)
-    assert (tree - policy.scores(batch).logprob_N).abs().max() <= 1e-5
-
-
-@pytest.mark.parametrize("limit", [1, 1024])
-def test_sliding_window_equals_transformers(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    monkeypatch.setattr(attention, "TREE_LIMIT", limit)
+def test_sliding_window_equals_transformers() -> None:
     policy, samples = tiny("0.1m", "mistral", sliding_window=4), some_samples()
     assert (policy.scores(pack_one(samples)).logprob_N - padded_logprobs(policy, samples)).abs().max() <= 1e-5
 
@@ -109,7 +98,6 @@ def test_variable_length_kernel_gets_the_same_result(monkeypatch: pytest.MonkeyP
     policy, batch = tiny("0.1m"), pack_one(some_samples())
     expected = policy.scores(batch).logprob_N
     monkeypatch.setattr(attention, "variable_length_kernel", lambda query: kernel)
-    monkeypatch.setattr(attention, "TREE_LIMIT", 1)
     assert (policy.scores(batch).logprob_N - expected).abs().max() <= 1e-5
 
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from trimpot.core.errors import UsageError
 from trimpot.core.samples import Branch, Sample
 from trimpot.core.tensors import Batch, pack_one
-from trimpot.models import attention, load, virtual_tokens
+from trimpot.models import load, virtual_tokens
 from trimpot.models.adapters import TrainableSettings, choose_trainable
 from trimpot.models.export import export
 from trimpot.models.policy import Policy
@@ -136,15 +136,6 @@ def test_gradients_are_those_of_finite_differences(kind: str) -> None:
             parameter.add_(direction, alpha=step)
             sides.append(policy.scores(batch).logprob_N.sum())
     assert float((sides[0] - sides[1]) / 2e-6) == pytest.approx(float((gradient * direction).sum()), rel=1e-5)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("limit", [1, 1024])
-def test_long_branches_see_the_virtual_tokens_too(monkeypatch: pytest.MonkeyPatch, kind: str, limit: int) -> None:
-    policy = tuned(kind)
-    expected = policy.scores(batch_for(policy)).logprob_N
-    monkeypatch.setattr(attention, "TREE_LIMIT", limit)
-    assert (policy.scores(batch_for(policy)).logprob_N - expected).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("kind", KINDS)

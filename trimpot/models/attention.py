@@ -6,7 +6,7 @@ A heads, T packed tokens, D head size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,8 +18,6 @@ from transformers import AttentionInterface
 from trimpot.core.tensors import Batch, Document
 
 IMPLEMENTATION = "trimpot_documents"
-TREE_LIMIT = 1024
-"""A document with branches up to this many tokens is one masked call; a longer one costs a call per branch."""
 
 
 @dataclass(frozen=True)
@@ -43,63 +41,58 @@ class AttentionPlan(Protocol):
 
 @dataclass(frozen=True)
 class PackedPlan:
-    """The plan of a packed batch: one call per document on CPU, one variable-length kernel on CUDA half precision."""
+    """The plan of a packed batch: one call per span on CPU, one variable-length kernel on CUDA half precision."""
 
     calls: tuple[Call, ...]
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-        key, value = repeat_heads(key, query.shape[1]), repeat_heads(value, query.shape[1])
         kernel = variable_length_kernel(query)
         if kernel is not None and all(call.mask is None or len(call.keys) > 1 for call in self.calls):
+            key, value = repeat_heads(key, query.shape[1]), repeat_heads(value, query.shape[1])
             return attend_variable_length(self.calls, query, key, value, scaling, kernel)
-        outputs = []
-        for call in self.calls:
-            q = query[:, :, call.query[0] : call.query[1]]
-            k, v = _take(key, call.keys), _take(value, call.keys)
-            outputs.append(
-                scaled_dot_product_attention(q, k, v, attn_mask=call.mask, is_causal=call.mask is None, scale=scaling)
-            )
-        return torch.cat(outputs, dim=2)
+        # Split, not sliced: the backward pass of every slice would fill a packed tensor with zeros.
+        spans = [call.query for call in self.calls]
+        lengths = [high - low for low, high in spans]
+        queries = query.split(lengths, dim=2)
+        keys, values = (dict(zip(spans, packed.split(lengths, dim=2), strict=True)) for packed in (key, value))
+        outputs = [
+            scaled_dot_product_attention(
+                q,
+                _join(keys, call.keys),
+                _join(values, call.keys),
+                attn_mask=call.mask,
+                is_causal=call.mask is None,
+                scale=scaling,
+                enable_gqa=True,
+            ).transpose(1, 2)
+            for q, call in zip(queries, self.calls, strict=True)
+        ]
+        return torch.cat(outputs, dim=1).transpose(1, 2)
 
 
 def plan_for(batch: Batch, window: int | None = None) -> PackedPlan:
     """The attention plan of a packed batch; ``window`` is the model's sliding window in tokens, if it has one."""
-    per_branch = batch.ids_T.is_cuda
-    calls = [call for doc in batch.documents for call in _calls(doc, batch.ids_T.device, window, per_branch)]
+    calls = [call for document in batch.documents for call in _calls(document, batch.ids_T.device, window)]
     return PackedPlan(tuple(calls))
 
 
-def _calls(document: Document, device: torch.device, window: int | None, per_branch: bool) -> list[Call]:
+def _calls(document: Document, device: torch.device, window: int | None) -> list[Call]:
     start, stop, prefix = document.start, document.stop, document.prefix_stop
     length = stop - start
     windowed = window is not None and length > window
     plain = len(document.branches) == 1 or not document.branches
     if plain and not windowed:
         return [Call((start, stop), ((start, stop),), None)]
-    if length <= TREE_LIMIT and not per_branch:
-        return [Call((start, stop), ((start, stop),), _tree_mask(document, device, window))]
+    # One masked call for the whole document would also compute what branches do not see of each other.
     calls = []
     if prefix > start:
         mask = _branch_mask(0, prefix - start, device, window) if windowed else None
         calls.append(Call((start, prefix), ((start, prefix),), mask))
-    for low, high in document.branches:
+    for low, high in (span for span in document.branches if span[1] > span[0]):
         keys = ((start, prefix), (low, high)) if prefix > start else ((low, high),)
         mask = _branch_mask(prefix - start, high - low, device, window) if prefix > start or windowed else None
         calls.append(Call((low, high), keys, mask))
     return calls
-
-
-def _tree_mask(document: Document, device: torch.device, window: int | None) -> Tensor:
-    length, prefix = document.stop - document.start, document.prefix_stop - document.start
-    positions = torch.arange(length, device=device)
-    branch = torch.zeros(length, dtype=torch.long, device=device)
-    for number, (low, high) in enumerate(document.branches, 1):
-        branch[low - document.start : high - document.start] = number
-        positions[low - document.start : high - document.start] = prefix + torch.arange(high - low, device=device)
-    same = (branch[:, None] == branch[None]) | (branch[None] == 0)
-    distance = positions[:, None] - positions[None]
-    mask = same & (distance >= 0)
-    return mask if window is None else mask & (distance < window)
 
 
 def _branch_mask(prefix: int, length: int, device: torch.device, window: int | None) -> Tensor:
@@ -109,9 +102,9 @@ def _branch_mask(prefix: int, length: int, device: torch.device, window: int | N
     return distance >= 0 if window is None else (distance >= 0) & (distance < window)
 
 
-def _take(packed: Tensor, spans: tuple[tuple[int, int], ...]) -> Tensor:
-    parts = [packed[:, :, low:high] for low, high in spans]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+def _join(parts: Mapping[tuple[int, int], Tensor], spans: tuple[tuple[int, int], ...]) -> Tensor:
+    found = [parts[span] for span in spans]
+    return found[0] if len(found) == 1 else torch.cat(found, dim=2)
 
 
 def variable_length_kernel(query: Tensor) -> Callable[..., Tensor] | None:
