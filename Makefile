@@ -25,7 +25,8 @@ parity-objectives: $(STAMP)
 	$(BIN)/python -m pytest -q tests/objectives -k parity --parity-table
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/sft_vs_trl.py
+	$(BIN)/python -m benchmarks
+	$(BIN)/python tools/performance_page.py
 
 setup: $(STAMP)
 

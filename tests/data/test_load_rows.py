@@ -219,10 +219,39 @@ def test_empty_and_unreadable_files(tmp_path):
         load_rows(str(tmp_path / "b.json"))
 
 
-def test_unknown_split_of_a_saved_data_set(tmp_path):
-    datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS)}).save_to_disk(tmp_path / "splits")
-    with pytest.raises(UsageError, match=r"has no split 'trian'. Did you mean 'train'\?"):
-        load_rows(str(tmp_path / "splits"), split="trian")
+@pytest.mark.parametrize(
+    ("there", "wanted", "read"),
+    [
+        (("train", "test"), "train", "train"),
+        (("train", "pairs"), "pairs", "pairs"),
+        (("train", "test"), "pairs", "train"),
+        (("train", "test", "evaluation"), "evaluation", "evaluation"),
+        (("train", "test", "validation"), "evaluation", "validation"),
+        (("train", "test"), "evaluation", "test"),
+    ],
+)
+def test_the_splits_that_serve(tmp_path, there, wanted, read):
+    rows = {name: datasets.Dataset.from_list([{"prompt": name, "completion": "yes"}]) for name in there}
+    datasets.DatasetDict(rows).save_to_disk(tmp_path / "saved")
+    (row,) = load_rows(str(tmp_path / "saved"), split=wanted)
+    assert row.messages[0].content == read
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "words"),
+    [
+        (("train",), "evaluation", "has no split 'evaluation' or 'validation' or 'test'; its splits are train"),
+        (("train_sft", "test_sft"), "train", "has no split 'train'; its splits are test_sft, train_sft"),
+        (("test",), "pairs", "has no split 'pairs' or 'train'; its splits are test"),
+    ],
+)
+def test_a_data_set_without_a_split_that_serves_names_those_it_has(tmp_path, there, wanted, words):
+    rows = {name: datasets.Dataset.from_list(ROWS) for name in there}
+    datasets.DatasetDict(rows).save_to_disk(tmp_path / "saved")
+    with pytest.raises(UsageError, match=words) as caught:
+        load_rows(str(tmp_path / "saved"), split=wanted)
+    named = caught.value.mend.removeprefix("Name one by its folder, such as ").removesuffix(".")
+    assert len(load_rows(named, split=wanted)) == len(ROWS)
 
 
 def test_hub_id_comes_from_the_cache_or_not_at_all(tmp_path, monkeypatch):

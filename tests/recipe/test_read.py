@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from trimpot.core.errors import UsageError
+from trimpot.evaluation.run import EvaluationSettings
 from trimpot.models import load
+from trimpot.models.adapters import TrainableSettings
 from trimpot.models.export import export
 from trimpot.recipe.read import build_recipe, read_recipe
 from trimpot.recipe.run import run_recipe
@@ -68,6 +70,29 @@ def test_repeated_stages_are_addressed_by_number() -> None:
     assert [stage.get(LoopSettings).steps for stage in recipe.stages] == [60, 5]
 
 
+def test_stages_are_addressed_by_the_names_of_their_folders() -> None:
+    tree = {"stages": [{"sft": {"data": "a"}}, {"sft": {"data": "b", "name": "right"}}, {"sft": {"data": "c"}}]}
+    recipe = build_recipe(tree, "text", ["sft.steps=1", "sft-2.steps=3", "right.steps=2", "sft-2.learning_rate=5e-3"])
+    assert [stage.name for stage in recipe.stages] == ["sft", "right", "sft-2"]
+    assert [stage.get(LoopSettings).steps for stage in recipe.stages] == [1, 2, 3]
+    assert recipe.stages[2].get(OptimizerSettings).learning_rate == 5e-3
+
+
+def test_the_evaluation_of_every_stage_and_an_evaluate_stage_have_names_of_their_own() -> None:
+    tree = {"evaluate": {"items": 3}, "stages": [{"sft": {"data": "a"}}, {"evaluate": {"items": 4}}]}
+    recipe = build_recipe(tree, "text", ["evaluate.items=5", "evaluate[1].items=6"])
+    assert recipe.evaluate is not None
+    assert recipe.evaluate.items == 5
+    assert recipe.stages[1].get(EvaluationSettings).items == 6
+
+
+def test_an_override_without_a_value_takes_a_key_out() -> None:
+    tree = {"stages": [{"sft": {"data": "a", "trainable": "lora", "lora_rank": 4}}]}
+    recipe = build_recipe(tree, "text", ["sft.trainable=all", "sft.lora_rank="])
+    assert recipe.stages[0].get(TrainableSettings) == TrainableSettings()
+    assert "lora_rank" not in recipe.text
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -87,6 +112,24 @@ def test_repeated_stages_are_addressed_by_number() -> None:
         ("- sft", "mapping"),
         ("stages: [{sft: 3}]", "not a mapping"),
         ("stages: [sft]", "not one stage"),
+        ("stages: [{SFT: {data: a}}]", "stage 1: 'SFT' is unknown"),
+        ("stages: [{3: {data: a}}]", "stage 1: 3 is unknown"),
+        ("stages: [{sft: {data: a, 3: 4}}]", "sft.3: is not a setting"),
+        ("stages: [{policy_gradient: {data: a, preset: [paper]}}]", "preset.*is unknown"),
+        ("stages: [{sft: {data: a, steps: yes}}]", "sft.steps: True is not a number"),
+        ("stages: [{sft: {data: a, lora_rank: 4}}]", "lora_rank: does nothing with trainable: all. Set"),
+        ("stages: [{sft: {data: a, trainable: lora, last_layers: 1}}]", "last_layers: does nothing with trainable"),
+        ("stages: [{sft: {data: a, virtual_tokens: 8}}]", "Set trainable: prompt or prefix, or leave"),
+        ("stages: [{preference: {data: a, samples: 4}}]", "samples: does nothing with online: false. Set online: true"),
+        ("stages: [{preference: {data: a, top_p: 0.9}}]", "top_p: does nothing with online: false"),
+        ("stages: [{data: {prompts: a, per_prompt: 2}}]", "per_prompt: does nothing with method: pairs"),
+        ("stages: [{sft: {data: a, compute_of: b, steps: 4}}]", "steps: does nothing with compute_of: b. Leave"),
+        ("stages: [{reward: {data: a, trusted_every: 4}}]", "trusted_every: does nothing with trusted: none."),
+        ("stages: [{evaluate: {judge: verifier}}]", "judge: does nothing with best_of: 0. Set best_of, or"),
+        ("stages: [{evaluate: {best_of: 1}}]", "best_of: 1 leaves nothing to pick"),
+        ("stages: [{data: {prompts: a, temperature: 0}}]", "8 of each prompt at temperature 0 make no pair"),
+        ("stages: [{data: {prompts: a, samples: 1}}]", "1 of each prompt at temperature 1 make no pair"),
+        ("stages: [{preference: {data: a, online: true, temperature: 0}}]", "preference.temperature: 0 gives equal"),
     ],
 )
 def test_bad_recipes_get_one_clear_line(text: str, words: str) -> None:
@@ -95,10 +138,45 @@ def test_bad_recipes_get_one_clear_line(text: str, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_bad_overrides(recipe_file: Path) -> None:
-    for override, words in [("sft.steps", "="), ("stf.steps=3", "'sft'"), ("sft[2].steps=3", "no stage")]:
-        with pytest.raises(UsageError, match=words):
-            read_recipe(recipe_file, [override])
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("sft.steps", "="),
+        ("stf.steps=3", r"no stage 'stf'. Known: 'sft', 'reward', 'preference', 'policy_gradient', 'evaluate'"),
+        ("sft[2].steps=3", "no stage"),
+        ("sft[0].steps=3", "no stage"),
+        ("sft-2.steps=3", "no stage"),
+        ("evaluate[2].items=3", "no stage"),
+        ("sft.steps=[1", r"--set sft.steps: '\[1' is not valid YAML"),
+        ("learning_rate=3", "is not a key of a recipe.*stage.key=value"),
+        ("sft.stepz=", "takes out a key that the recipe does not have"),
+    ],
+)
+def test_bad_overrides(recipe_file: Path, override: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        read_recipe(recipe_file, [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_an_override_of_a_stage_that_is_no_mapping() -> None:
+    with pytest.raises(UsageError, match="3 is not a mapping"):
+        build_recipe({"stages": [{"sft": 3}]}, "text", ["sft.steps=1"])
+
+
+def test_a_key_that_is_there_twice_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("stages:\n  - sft:\n      data: a\n      steps: 3\n      steps: 4\n")
+    with pytest.raises(UsageError, match=r"recipe\.yaml:5: the key 'steps' is there twice"):
+        read_recipe(tmp_path / "recipe.yaml")
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_bytes(b"model: \xff\n")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        read_recipe(tmp_path / "recipe.yaml")
+    (tmp_path / "recipe.yaml").write_bytes(b"model: \x00\n")
+    with pytest.raises(UsageError, match="not valid YAML") as caught:
+        read_recipe(tmp_path / "recipe.yaml")
+    assert "\n" not in str(caught.value)
 
 
 def test_missing_and_malformed_files(tmp_path: Path) -> None:

@@ -148,6 +148,42 @@ def test_resume_refuses_another_recipe(recipe_file: Path, tmp_path: Path) -> Non
         run_recipe(read_recipe(recipe_file, ["sft.steps=9"]), tmp_path / "run", resume=True)
 
 
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("left", ["environment.json", "lineage.parquet", ".environment.json.0123456789ab.tmp", ""])
+def test_a_run_killed_before_its_folder_was_whole_begins_anew(
+    recipe_file: Path, tmp_path: Path, left: str, resume: bool
+) -> None:
+    recipe = read_recipe(recipe_file, ["evaluate=", "preference.steps=1", "policy_gradient.steps=1", "sft.steps=1"])
+    (tmp_path / "run").mkdir()
+    if left:
+        (tmp_path / "run" / left).write_text("half")
+    run = run_recipe(recipe, tmp_path / "run", resume=resume)
+    assert run.recipe_text == recipe.text
+    assert run.environment["python"]
+    assert {stage.record()["status"] for stage in run.stages()} == {"done"}
+
+
+def test_a_kill_between_the_folder_and_its_recipe(
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: object) -> None:
+        raise StopError
+
+    recipe = read_recipe(recipe_file)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write_recipe", kill)
+        with pytest.raises(StopError):
+            run_recipe(recipe, tmp_path / "run")
+    assert (tmp_path / "run" / "environment.json").exists()
+    with pytest.raises(StopError):
+        run_recipe(recipe, tmp_path / "run", resume=True, listener=StopAt("sft", 1))
+    with pytest.raises(UsageError, match="exists already"):
+        run_recipe(recipe, tmp_path / "run")
+    (tmp_path / "run" / "recipe.yaml").unlink()
+    with pytest.raises(UsageError, match=r"has lost its recipe\.yaml"):
+        run_recipe(recipe, tmp_path / "run", resume=True)
+
+
 def test_an_existing_run_folder_is_refused_untouched(recipe_file: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").write_text("mine")

@@ -264,6 +264,8 @@ def test_retry_ends_when_the_verifier_fails() -> None:
 class LastLength:
     """Pays the number of characters; keeps what it was asked about."""
 
+    judges = ()
+
     def __init__(self) -> None:
         self.texts: list[list[str]] = []
 

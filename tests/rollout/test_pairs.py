@@ -28,6 +28,8 @@ ROWS = [PromptRow((Message("user", f"prompt {n}"),), "x") for n in range(5)]
 class FunctionRewards:
     """Stands in for Rewards: one function of text and row; NaN is an error."""
 
+    judges = ()
+
     def __init__(self, function: Callable[[str, PromptRow], float]) -> None:
         self.function = function
 

@@ -37,6 +37,7 @@ class FunctionRewards:
     """Stands in for Rewards: one function of text and row; NaN is an error."""
 
     function: Callable[[str, PromptRow], float]
+    judges = ()
 
     def score(
         self,

@@ -24,13 +24,26 @@ def test_create_then_open(tmp_path):
 
 def test_create_refuses_what_is_there(tmp_path):
     (tmp_path / "empty").mkdir()
-    RunFolder.create(tmp_path / "empty")
+    RunFolder.create(tmp_path / "empty").write_recipe("model: x\n")
     with pytest.raises(UsageError, match=r"exists already and is not empty. Choose another --output, or --resume"):
         RunFolder.create(tmp_path / "empty")
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="is a file"):
         RunFolder.create(tmp_path / "file")
     assert (tmp_path / "file").read_text() == ""
+
+
+def test_a_folder_that_was_never_whole_is_made_again(tmp_path):
+    path = tmp_path / "killed"
+    RunFolder.create(path)
+    (path / "lineage.parquet").write_bytes(b"half")
+    (path / ".recipe.yaml.0123456789ab.tmp").write_text("model: x")
+    assert RunFolder.is_free(path)
+    assert RunFolder.create(path).recipe_text == ""
+    (path / "notes.txt").write_text("mine")
+    assert not RunFolder.is_free(path)
+    with pytest.raises(UsageError, match="exists already and is not empty"):
+        RunFolder.create(path)
 
 
 def test_open_refuses_other_folders(tmp_path):

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from trimpot.knobs.evidence import Evidence
     from trimpot.knobs.schema import Card
 
-COLOURS = {"confirmed": "green", "refuted": "red", "inconclusive": "yellow", "cited, untested": "cyan"}
+COLOURS = {
+    "confirmed": "green", "refuted": "red", "inconclusive": "yellow", "cited, untested": "cyan",
+    "cited, untestable here": "magenta",
+}  # fmt: skip
 REQUIRED = {"distill": {"teacher": "base"}}
 """Settings without which a stage is refused, with a value that lets it be built."""
 
@@ -42,19 +45,19 @@ def card(
     known = library()
     if path is not None:
         chosen = known.card(path)
-        statuses = claim_statuses(chosen.claims, known)
         if json:
-            _print_json(card_json(chosen, known, statuses, detector_rates(chosen)))
+            statuses = claim_statuses(known.claims_of(path), known)
+            print_json(card_json(chosen, known, statuses, detector_rates(chosen)))
         else:
-            _print_lines(card_lines(chosen, known, statuses, rate_texts(chosen)))
+            print_lines(card_lines(chosen, known, claim_statuses(chosen.claims, known), rate_texts(chosen)))
         return
     words = {
         name: sorted({one.word for one in claim_statuses(item.claims, known)}) for name, item in known.cards.items()
     }
     if json:
-        _print_json({"cards": {name: {"what": known.cards[name].what.text, "claims": words[name]} for name in words}})
+        print_json({"cards": {name: {"what": known.cards[name].what.text, "claims": words[name]} for name in words}})
     else:
-        _print_lines([(name, f"{known.cards[name].what.text} {', '.join(words[name])}".rstrip()) for name in words])
+        print_lines([(name, f"{known.cards[name].what.text} {', '.join(words[name])}".rstrip()) for name in words])
 
 
 def study(
@@ -70,9 +73,9 @@ def study(
     if id is None:
         listed = {name: {"question": one.question, "budgets": list(one.budgets)} for name, one in STUDIES.items()}
         if json:
-            _print_json({"studies": listed})
+            print_json({"studies": listed})
         else:
-            _print_lines([(name, one.question) for name, one in STUDIES.items()])
+            print_lines([(name, one.question) for name, one in STUDIES.items()])
         return
     if id not in STUDIES:
         raise UsageError(f"study {id!r}", "there is no such study", nearest(id, STUDIES))
@@ -80,9 +83,9 @@ def study(
     if json:
         from dataclasses import asdict
 
-        _print_json({**asdict(evidence), "file": str(file), "chart": None if picture is None else str(picture)})
+        print_json({**asdict(evidence), "file": str(file), "chart": None if picture is None else str(picture)})
     else:
-        _print_lines(_study_lines(evidence, file))
+        print_lines(_study_lines(evidence, file))
 
 
 def _run(id: str, budget: str, seeds: int | None, output: Path | None) -> tuple[Evidence, Path, Path | None]:
@@ -108,10 +111,18 @@ def _check(json: bool) -> None:
 
     named = {name: kind().card for name, kind in DETECTORS.items()}
     problems = check_cards(library(), named, recipe_defaults(), STUDIES)
+    known = library()
+    counts = {
+        "cards": len(known.cards),
+        "claims": len(known.claims),
+        "sources": len(known.sources),
+        "disagreements": len(known.disagreements),
+    }
     if json:
-        _print_json({"cards": len(library().cards), "problems": problems})
+        print_json({**counts, "problems": problems})
     else:
-        _print_lines([("problem:", text) for text in problems] or [("cards:", f"{len(library().cards)}, no problem")])
+        found = ", ".join(f"{count} {what}" for what, count in counts.items())
+        print_lines([("problem:", text) for text in problems] or [(f"{found}:", "no problem")])
     if problems:
         raise typer.Exit(1)
 
@@ -225,7 +236,8 @@ def _progress() -> Iterator[Callable[[int, int, str], None]]:
         yield lambda done, total, text: bar.update(task, completed=done, total=total, description=text)
 
 
-def _print_lines(lines: list[tuple[str, str]]) -> None:
+def print_lines(lines: list[tuple[str, str]]) -> None:
+    """What stands out in colour, each on a line with the rest."""
     from rich.console import Console
     from rich.text import Text
 
@@ -235,5 +247,6 @@ def _print_lines(lines: list[tuple[str, str]]) -> None:
         console.print(Text.assemble((head, style), " " if head else "  ", rest), soft_wrap=True)
 
 
-def _print_json(value: Mapping[str, Any]) -> None:
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object on standard output, and nothing else there."""
     print(json_module.dumps(value, ensure_ascii=False, indent=2))

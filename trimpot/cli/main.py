@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from trimpot.cli import knobs
+from trimpot.cli import knobs, sources
 from trimpot.core.errors import UsageError
 
 app = typer.Typer(
@@ -71,6 +71,8 @@ def report(
 
 app.command()(knobs.card)
 app.command()(knobs.study)
+app.command()(sources.source)
+app.command()(sources.claim)
 
 
 def main() -> None:

@@ -15,6 +15,14 @@ from trimpot.core.errors import UsageError, nearest
 Record = Mapping[str, Any]
 SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+SPLITS = {
+    "train": ("train",),
+    "pairs": ("pairs", "train"),
+    "evaluation": ("evaluation", "validation", "test"),
+}
+"""The splits of a data set that serve for one of ours, the first that is there: pairs are made from rows to train on;
+of held-out rows those that choices may be made on come first, and test is kept for the end. Nothing is evaluated on
+rows to train on."""
 NUMBERS_OF_A_CSV = ("weight", "margin")
 TRUTHS_OF_A_CSV = {"true": True, "1": True, "false": False, "0": False}
 
@@ -23,7 +31,7 @@ def read_records(source: str, split: str) -> Iterator[tuple[int, Record]]:
     """(line, record) of every row of the source.
 
     ``line`` is the 1-based line of a .jsonl or .csv file, and the 1-based number of the row in everything else.
-    ``split`` picks the split of a `datasets` folder or hub id; a single file has none and ignores it.
+    ``split`` picks the split of a `datasets` folder or hub id (see SPLITS); a single file has none and ignores it.
 
     Raises:
         UsageError: no such file, unreadable, malformed (names file and line), or a hub id that is not cached.
@@ -166,9 +174,16 @@ def _cached_hub_dataset(source: str, split: str) -> Iterable[Record]:
 def _split_of(loaded: Any, source: str, split: str) -> Iterable[Record]:
     if not hasattr(loaded, "keys"):  # one Dataset, without splits
         return loaded
-    if split not in loaded:
-        raise UsageError(source, f"has no split {split!r}", nearest(split, list(loaded)))
-    return loaded[split]
+    serving = SPLITS.get(split, (split,))
+    found = next((name for name in serving if name in loaded), None)
+    if found is None:
+        names = sorted(loaded)
+        problem = f"has no split {' or '.join(map(repr, serving))}; its splits are {', '.join(names)}"
+        one = Path(source) / names[0]
+        here = f"Name one by its folder, such as {one}."
+        mend = here if one.is_dir() else "Save the one you want with save_to_disk and name that."
+        raise UsageError(source, problem, mend)
+    return loaded[found]
 
 
 def _first_line(error: Exception) -> str:

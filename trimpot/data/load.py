@@ -25,7 +25,8 @@ def load_rows(
         kind: what the stage needs: chat, preference pair, feedback, steps, prompt or text. A preference pair serves as
             two feedback rows, a chat row that ends with an answer as a prompt row. ``chat or text`` takes either. None:
             whatever the row is.
-        split: of a saved, cached or embedded data set. A single file has none.
+        split: of a saved, cached or embedded data set (train, pairs or evaluation; see ``data.files.SPLITS`` for those
+            that serve where a data set calls its splits otherwise). A single file has none.
         limit: the first so many rows. None: all (an embedded source: 512).
         seed: of an embedded source's generator.
 

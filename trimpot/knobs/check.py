@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from trimpot.core.errors import UsageError
+from trimpot.knobs.check_claims import check_claims, check_disagreements, check_sources, citation
 from trimpot.knobs.evidence import SHIPPED, read_evidence, user_folder
 from trimpot.knobs.keys import closest, covers
 from trimpot.knobs.library import Library
@@ -37,10 +38,10 @@ def check_cards(
     studies: Collection[str],
     evidence_folders: Collection[Path] | None = None,
 ) -> list[str]:
-    """The problems of all cards, claims and evidence files, one line each; none is an empty list.
+    """The problems of sources, claims, disagreements, cards and evidence files, one line each; none is an empty list.
 
     Args:
-        library: the sources, claims and cards.
+        library: the sources, claims, disagreements and cards.
         detectors: name -> the card it names, of every detector there is.
         recipe_defaults: every setting of a recipe with its default, in the form `trimpot.knobs.keys` describes,
             without ``*``.
@@ -57,11 +58,7 @@ def check_cards(
     for name, path in detectors.items():
         if path not in library.cards:
             problems.append(f"detector {name}: its card {path!r} is missing")
-    for claim in library.claims.values():
-        if claim.source not in library.sources:
-            problems.append(f"claim {claim.id}: source {claim.source!r} is unknown")
-        if claim.study is not None and claim.study not in studies:
-            problems.append(f"claim {claim.id}: study {claim.study!r} is unknown")
+    problems += check_sources(library) + check_claims(library, studies) + check_disagreements(library, studies)
     folders = [SHIPPED, user_folder()] if evidence_folders is None else evidence_folders
     return problems + _evidence(folders)
 
@@ -85,8 +82,7 @@ def missing_settings(library: Library, recipe_defaults: Mapping[str, object]) ->
 def _names(card: Card, library: Library, detectors: Collection[str]) -> list[str]:
     where, problems = f"card {card.path}", []
     for field in ("core_source", "practitioner_source"):
-        if getattr(card, field) not in library.sources:
-            problems.append(f"{where}: {field} {getattr(card, field)!r} is unknown")
+        problems += citation(f"{where}: {field}", getattr(card, field), library)
     problems += [f"{where}: claim {name!r} is unknown" for name in card.claims if name not in library.claims]
     for number, mode in enumerate(card.fails_when):
         if mode.detector != UNDETECTED and mode.detector not in detectors:
@@ -116,8 +112,8 @@ def _settings(card: Card, library: Library, recipe_defaults: Mapping[str, object
 
 def _statement(where: str, statement: Statement, library: Library) -> list[str]:
     problems = []
-    if statement.source is not None and statement.source not in library.sources:
-        problems.append(f"{where}: source {statement.source!r} is unknown")
+    if statement.source is not None:
+        problems += citation(f"{where}: source", statement.source, library)
     if statement.claim is not None and statement.claim not in library.claims:
         problems.append(f"{where}: claim {statement.claim!r} is unknown")
     if _DIGIT.search(statement.text) and statement.source is None and statement.claim is None:

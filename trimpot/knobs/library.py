@@ -1,9 +1,9 @@
-"""Reads the data files: sources, claims and cards."""
+"""Reads the data files: sources, claims, disagreements and cards."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from trimpot.core.errors import UsageError, nearest
-from trimpot.knobs.schema import Card, Claim, Record, Source
+from trimpot.knobs.schema import Card, Claim, Disagreement, Record, Source
 
 DATA = Path(__file__).parent / "data"
 R = TypeVar("R", bound=Record)
@@ -20,11 +20,12 @@ R = TypeVar("R", bound=Record)
 
 @dataclass(frozen=True)
 class Library:
-    """All sources by key, claims by id and cards by path."""
+    """All sources by key, claims by id, cards by path and disagreements by id."""
 
     sources: Mapping[str, Source]
     claims: Mapping[str, Claim]
     cards: Mapping[str, Card]
+    disagreements: Mapping[str, Disagreement] = field(default_factory=dict)
 
     def card(self, path: str) -> Card:
         """The card of a knob.
@@ -32,26 +33,46 @@ class Library:
         Raises:
             UsageError: there is none; names the nearest.
         """
-        if path not in self.cards:
-            raise UsageError(f"card {path!r}", "there is no such card", nearest(path, self.cards))
-        return self.cards[path]
+        return _named(self.cards, path, "card")
+
+    def source(self, key: str) -> Source:
+        """The source of a key.
+
+        Raises:
+            UsageError: there is none; names the nearest.
+        """
+        return _named(self.sources, key, "source")
+
+    def claim(self, id: str) -> Claim:
+        """The claim of an id.
+
+        Raises:
+            UsageError: there is none; names the nearest.
+        """
+        return _named(self.claims, id, "claim")
+
+    def claims_of(self, path: str) -> list[str]:
+        """The claims on a card, then the others that concern its knob."""
+        shown = self.cards[path].claims if path in self.cards else ()
+        return list(dict.fromkeys([*shown, *(claim.id for claim in self.claims.values() if claim.knob == path)]))
 
 
 def read_library(folder: Path = DATA) -> Library:
-    """Reads ``sources.yaml``, ``claims.yaml`` and ``cards/*.yaml``.
+    """Reads ``sources.yaml``, ``claims.yaml``, ``disagreements.yaml`` and ``cards/*.yaml``.
 
     Raises:
         UsageError: malformed YAML, a missing or unknown key, a wrong type, or two records of one name.
     """
     sources = _many(folder / "sources.yaml", Source, "key")
     claims = _many(folder / "claims.yaml", Claim, "id")
+    disagreements = _many(folder / "disagreements.yaml", Disagreement, "id")
     cards: dict[str, Card] = {}
     for file in sorted((folder / "cards").glob("*.yaml")):
         card = _one(Card, _yaml(file), str(file))
         if card.path in cards or file.stem != card.path:
             raise UsageError(str(file), f"holds the card {card.path}", f"Name the file {card.path}.yaml.")
         cards[card.path] = card
-    return Library(sources, claims, cards)
+    return Library(sources, claims, cards, disagreements)
 
 
 @cache
@@ -60,10 +81,17 @@ def library() -> Library:
     return read_library()
 
 
+def _named(known: Mapping[str, R], name: str, kind: str) -> R:
+    if name not in known:
+        raise UsageError(f"{kind} {name!r}", f"there is no such {kind}", nearest(name, known))
+    return known[name]
+
+
 def _many(file: Path, kind: type[R], name: str) -> dict[str, R]:
     found: dict[str, R] = {}
     for number, entry in enumerate(_yaml(file) or ()):
-        record = _one(kind, entry, f"{file}[{number}]")
+        given = entry.get(name) if isinstance(entry, Mapping) else None
+        record = _one(kind, entry, f"{file}[{number}]" if given is None else f"{file}: {given}")
         key = str(getattr(record, name))
         if key in found:
             raise UsageError(f"{file}[{number}]", f"{name} {key!r} is there already", "Give it a name of its own.")
@@ -78,7 +106,8 @@ def _one(kind: type[R], entry: Any, where: str) -> R:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         known = ", ".join(kind.model_fields)
-        raise UsageError(f"{where}: {place}", first["msg"], f"A {kind.__name__.lower()} has: {known}.") from error
+        at = f"{where}: {place}" if place else where
+        raise UsageError(at, first["msg"], f"A {kind.__name__.lower()} has: {known}.") from error
 
 
 def _yaml(file: Path) -> Any:

@@ -1,13 +1,26 @@
-"""What the data files hold: sources, claims and cards. A key that is not named here is refused."""
+"""What the data files hold: sources, claims, disagreements and cards. A key that is not named here is refused."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Verified = Literal["primary", "secondary", "not verified"]
-Direction = Literal["up", "down"]
+Flag = Literal["none", "mislabelled", "dead", "moved"]
+Direction = Literal["up", "down", "equal"]
+TOPICS: Mapping[int, str] = {
+    1: "Post-training",
+    2: "Training dynamics and optimisation at scale",
+    3: "Evaluation, metrics and model debugging",
+    4: "Data as a lever",
+    5: "Distributed training",
+    6: "Efficiency that affects training behaviour",
+    7: "Experiment design and taste",
+    8: "Reading research without getting lost",
+}
+"""The topics of the reading list."""
 
 
 class Record(BaseModel):
@@ -16,28 +29,53 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Source(Record):
-    """Something a card or claim cites.
+class Listed(Record):
+    """Where the reading list has a source. Topics 1 to 4 are its tier 1, 5 and 6 tier 2, 7 and 8 tier 3."""
 
-    ``title`` and ``address`` are as it is usually given; ``really`` is what stands there; ``right_address`` is the
-    one that was meant when the given one is wrong. ``verified``: read in the primary text, in another text that
-    quotes it, or not at all; ``how`` says where.
+    topic: int = Field(ge=min(TOPICS), le=max(TOPICS))
+    part: Literal["core", "practitioner"]
+
+    @property
+    def tier(self) -> int:
+        return 1 if self.topic <= 4 else 2 if self.topic <= 6 else 3
+
+
+class Source(Record):
+    """Something a card or claim cites, or that the reading list names.
+
+    ``title`` and ``address`` are as it is usually given; ``really`` is what stands there. ``flag``: mislabelled, what
+    stands there is another work than the title says; dead, nothing was found there; moved, it stands elsewhere. Then
+    ``meant`` says what was meant and ``right_address`` where that is, None when it is unknown. ``verified``: read in
+    the primary text, in another text that quotes it, or not at all; ``how`` says where. ``no_claims``: why no claim is
+    taken from a source of the list.
     """
 
     key: str
     title: str
     address: str
+    reading_list: Listed | None = None
+    flag: Flag = "none"
     really: str
+    meant: str | None = None
     right_address: str | None = None
+    no_claims: str | None = None
     verified: Verified
     how: str
+
+    @property
+    def unreachable(self) -> bool:
+        """True when nothing right is known to stand anywhere."""
+        return self.flag in ("mislabelled", "dead") and self.right_address is None
 
 
 class Claim(Record):
     """A statement that a measurement can confirm or refute. Its status is computed from evidence, never written here.
 
-    ``direction`` is the sign the statement gives to the quantity its study tests; ``number`` is the source's own,
-    None when it gives none. ``study`` is the study that tests it, None when there is none yet.
+    ``place`` is the table or section, or says that it is known secondhand; ``condition`` the model, data and scale.
+    ``direction`` is the sign the statement gives to the quantity its study tests, or equal where it says that a
+    metric has a value or does not change; ``number`` is the source's own, None when it gives none. ``knob`` is a card's
+    path. ``study`` is the study that tests it, None when there is none yet; ``untestable`` the hardware or data
+    without which none can be made here.
     """
 
     id: str
@@ -48,7 +86,42 @@ class Claim(Record):
     metric: str
     direction: Direction
     number: float | None = None
+    knob: str | None = None
     study: str | None = None
+    untestable: str | None = None
+
+
+class Side(Record):
+    """One side of a disagreement: a claim by its id, or a statement with its source and place."""
+
+    claim: str | None = None
+    statement: str | None = None
+    source: str | None = None
+    place: str | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        written = (self.statement, self.source, self.place)
+        if self.claim is None and not all(written):
+            raise ValueError("names neither a claim nor a statement with source and place")
+        if self.claim is not None and any(written):
+            raise ValueError("names a claim: statement, source and place are the claim's")
+        return self
+
+
+class Disagreement(Record):
+    """Where sources contradict each other, and what decides.
+
+    ``study`` is the study whose evidence decides; None when there is none yet. ``decides`` says what it compares, or
+    would.
+    """
+
+    id: str
+    question: str
+    sides: tuple[Side, ...] = Field(min_length=2)
+    knob: str | None = None
+    study: str | None = None
+    decides: str
 
 
 class Statement(Record):

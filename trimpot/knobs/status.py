@@ -11,11 +11,14 @@ from trimpot.knobs.library import Library
 from trimpot.knobs.schema import Claim
 
 UNTESTED = "cited, untested"
+UNTESTABLE = "cited, untestable here"
+WORDS = ("confirmed", "refuted", "inconclusive", UNTESTED, UNTESTABLE)
+"""Every status there is: the three verdicts, and two for claims without evidence."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """A claim with what is known of it. ``word`` is the verdict or ``cited, untested``; ``whose`` evidence it is."""
+    """A claim with what is known of it. ``word`` is one of WORDS; ``whose`` evidence it is, None without."""
 
     claim: Claim
     word: str
@@ -27,7 +30,7 @@ class Status:
 def claim_statuses(
     claims: Iterable[str], library: Library, shipped: Path = SHIPPED, own: Path | None = None
 ) -> list[Status]:
-    """The status of each claim by each evidence there is for it (the user's own first), or cited, untested.
+    """The status of each claim by each evidence there is for it (the user's own first), or how it is merely cited.
 
     Evidence for other words than the claim's has no say: a statement that was edited counts as untested again.
     """
@@ -40,5 +43,5 @@ def claim_statuses(
             for whose, one in evidence.items()
             if (tested := one.tested.get(claim.id)) is not None and tested.statement == claim.statement
         ]
-        found += tests or [Status(claim, UNTESTED)]
+        found += tests or [Status(claim, UNTESTED if claim.untestable is None else UNTESTABLE)]
     return found

@@ -64,7 +64,7 @@ def card_json(
     keys = {card.core_source, card.practitioner_source}
     keys |= {knob.default.source for _, knob in card.knobs()}
     keys |= {statement.source for _, statement in card.statements() if statement.source}
-    keys |= {library.claims[name].source for name in card.claims}
+    keys |= {one.claim.source for one in statuses}
     return {
         **card.model_dump(),
         "written": {knob.recipe: as_written(knob.recipe) for _, knob in card.knobs()},

@@ -1,4 +1,4 @@
-"""What trains: all weights, LoRA adapters, the last layers, or virtual tokens; chosen by one field."""
+"""What trains: all weights, LoRA adapters, the last layers, a reward head, or virtual tokens; chosen by one field."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from trimpot.core.errors import UsageError
 from trimpot.core.seeds import seed_for
 from trimpot.core.settings import setting
 from trimpot.models import quantised, virtual_tokens
+from trimpot.models.decoder import decoder_layers
 from trimpot.models.policy import Policy
 from trimpot.models.reward import RewardModel
 
@@ -24,9 +25,9 @@ class TrainableSettings:
 
     trainable: str = setting(
         "all",
-        "all weights, lora adapters, the last layers, or virtual tokens before every sequence (prompt: their"
-        " embeddings, prefix: their keys and values)",
-        choices=("all", "lora", "last_k", "prompt", "prefix"),
+        "all weights, lora adapters, the last layers, a reward model's head alone, or virtual tokens before every"
+        " sequence (prompt: their embeddings, prefix: their keys and values)",
+        choices=("all", "lora", "last_k", "head", "prompt", "prefix"),
     )
     lora_rank: int = setting(16, "rank of the adapters", "peft's examples; TRL scripts use 16 to 32", at_least=1)
     lora_alpha: float = setting(
@@ -66,7 +67,23 @@ def check_trainable(settings: TrainableSettings, reward_model: bool = False) -> 
         )
     if reward_model and chosen in virtual_tokens.KINDS:
         problem = f"{chosen}: a reward model has no virtual tokens"
-        raise UsageError("trainable", problem, "Use all, lora or last_k.")
+        raise UsageError("trainable", problem, "Use all, lora, last_k or head.")
+    if not reward_model and chosen == "head":
+        raise UsageError("trainable", "head: only a reward model has a head of its own", "Use all, lora or last_k.")
+
+
+def check_on(policy: Policy | RewardModel, settings: TrainableSettings) -> None:
+    """Whether these settings can be had of this model; it is left as it is, and nothing new is made.
+
+    Raises:
+        UsageError: more last layers than the model has, unknown target modules, a base that cannot be had in 4 bits.
+    """
+    if settings.trainable == "lora":
+        lora_targets(policy, settings.lora_targets)
+    elif settings.trainable == "last_k":
+        _last_layers(policy, settings.last_layers)
+    if settings.quantise == "nf4":
+        quantised.refuse_quantising(policy.model)
 
 
 def choose_trainable(policy: Policy | RewardModel, settings: TrainableSettings, seed: int = 0) -> None:
@@ -131,11 +148,18 @@ def _add_lora(policy: Policy | RewardModel, settings: TrainableSettings, targets
 
 
 def _last_layers(policy: Policy | RewardModel, count: int) -> list[torch.nn.Module]:
-    layers = decoder_layers(policy)
+    layers = decoder_layers(policy.model.base_model)
     if count > len(layers):
         problem = f"{count} layers asked for, the model has {len(layers)}"
         raise UsageError("last_layers", problem, f"Give at most {len(layers)}, or trainable: all.")
     return layers[-count:]
+
+
+def refuse_other_virtual_tokens(settings: TrainableSettings, kind: str, count: int) -> None:
+    """Raises UsageError for virtual tokens of another kind or number than the ``count`` that the model has."""
+    if (kind, count) != (settings.trainable, settings.virtual_tokens):
+        problem = f"the model already has {count} virtual tokens of {kind} tuning"
+        raise UsageError("trainable", problem, "Go on with the same kind and number, or use lora.")
 
 
 def _train_virtual_tokens(policy: Policy | RewardModel, settings: TrainableSettings, seed: int) -> None:
@@ -143,13 +167,6 @@ def _train_virtual_tokens(policy: Policy | RewardModel, settings: TrainableSetti
     there = virtual_tokens.kind_of(model)
     if there is None:
         virtual_tokens.add(model, policy.tokenizer, kind, count, seed)
-    elif (there, len(virtual_tokens.virtual_ids(model))) != (kind, count):
-        problem = f"the model already has {len(virtual_tokens.virtual_ids(model))} virtual tokens of {there} tuning"
-        raise UsageError("trainable", problem, "Go on with the same kind and number, or use lora.")
+    else:
+        refuse_other_virtual_tokens(settings, there, len(virtual_tokens.virtual_ids(model)))
     model.virtual_tokens.requires_grad_(True)
-
-
-def decoder_layers(policy: Policy | RewardModel) -> list[torch.nn.Module]:
-    """The decoder's blocks, first to last: the longest module list of the trunk."""
-    lists = [list(found) for found in policy.model.base_model.modules() if isinstance(found, torch.nn.ModuleList)]
-    return max(lists, key=len)

@@ -36,6 +36,11 @@ def refuse_other_tokens(where: str, tokenizer: Any, policy: Policy, called: str 
 
 def refuse_virtual_tokens(where: str, policy: Policy) -> None:
     """Raises UsageError for a policy with virtual tokens, whose ids no other model has an embedding for."""
-    if policy.virtual_ids:
-        problem = f"the model has {len(policy.virtual_ids)} virtual tokens, which a {where} cannot read"
+    refuse_virtual_count(where, len(policy.virtual_ids))
+
+
+def refuse_virtual_count(where: str, count: int) -> None:
+    """The same of a policy that is not there yet and will have so many virtual tokens."""
+    if count:
+        problem = f"the model has {count} virtual tokens, which a {where} cannot read"
         raise UsageError(where, problem, "Begin with a model without them, and use trainable: all, lora or last_k.")

@@ -31,14 +31,16 @@ class _TargetScores(torch.autograd.Function):
         kept = []
         for low in range(0, rows, CHUNK):
             part = slice(low, low + CHUNK)
-            logprobs_CV = _log_softmax(hidden_NH[part], weight_VH, bias_V)
-            target_C = target_N[part, None]
-            logprob[part] = logprobs_CV.gather(1, target_C)[:, 0]
-            correct[part] = logprobs_CV.argmax(1) == target_C[:, 0]
-            probabilities_CV = logprobs_CV.exp()
-            entropy[part] = -torch.linalg.vecdot(probabilities_CV, logprobs_CV.clamp_min(-1e4))
+            target_C1 = target_N[part, None]
+            shifted_CV, best_C1 = _below_best(hidden_NH[part], weight_VH, bias_V)
+            exps_CV = shifted_CV.exp()
+            sum_C = exps_CV.sum(1)
+            logprob[part] = shifted_CV.gather(1, target_C1)[:, 0] - sum_C.log()
+            correct[part] = (best_C1 == target_C1)[:, 0]
+            # A word of probability 0 adds 0 to the entropy: 0 · (−∞) would make it NaN.
+            entropy[part] = sum_C.log() - torch.linalg.vecdot(exps_CV, shifted_CV.clamp_min_(-1e4)) / sum_C
             if keep:
-                kept.append(probabilities_CV)
+                kept.append((exps_CV, sum_C))
         ctx.save_for_backward(hidden_NH, weight_VH, bias_V, target_N)
         # Not saved with the others: the backward pass overwrites them, and a second one computes them again.
         ctx.kept = kept
@@ -56,9 +58,11 @@ class _TargetScores(torch.autograd.Function):
         for number, low in enumerate(range(0, len(target_N), CHUNK)):
             part = slice(low, low + CHUNK)
             if kept:
-                grad_CV, kept[number] = kept[number].mul_(-grad_N[part, None]), None
+                (exps_CV, sum_C), kept[number] = kept[number], None
             else:
-                grad_CV = _log_softmax(hidden_NH[part], weight_VH, bias_V).exp_().mul_(-grad_N[part, None])
+                exps_CV = _below_best(hidden_NH[part], weight_VH, bias_V)[0].exp_()
+                sum_C = exps_CV.sum(1)
+            grad_CV = exps_CV.mul_((-grad_N[part] / sum_C)[:, None])
             grad_CV.scatter_add_(1, target_N[part, None], grad_N[part, None])
             grad_CV = grad_CV.to(hidden_NH.dtype)
             if grad_hidden is not None:
@@ -70,10 +74,12 @@ class _TargetScores(torch.autograd.Function):
         return grad_hidden, grad_weight, grad_bias, None
 
 
-def _log_softmax(hidden_CH: Tensor, weight_VH: Tensor, bias_V: Tensor | None) -> Tensor:
+def _below_best(hidden_CH: Tensor, weight_VH: Tensor, bias_V: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Logits minus the row's largest, [C, V] in float32 at least, and where the largest is, [C, 1]."""
     logits_CV = torch.nn.functional.linear(hidden_CH, weight_VH, bias_V)
     logits_CV = logits_CV.to(torch.promote_types(logits_CV.dtype, torch.float32))
-    return logits_CV.sub_(logits_CV.logsumexp(1, keepdim=True))
+    best = logits_CV.max(1, keepdim=True)
+    return logits_CV.sub_(best.values), best.indices
 
 
 def target_scores(

@@ -14,7 +14,9 @@ from trimpot.core.hashing import bytes_hash
 from trimpot.core.tensors import Batch, Wanted
 from trimpot.models import virtual_tokens
 from trimpot.models.attention import AttentionPlan, plan_for, register
+from trimpot.models.fused import fuse
 from trimpot.models.head import target_scores
+from trimpot.models.trunk import Trunk
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,12 @@ class Policy:
     tokenizer: Any
     name: str
     adapters: Any = None
+    trunk: Trunk = field(default_factory=Trunk, init=False)
     _trunk_window: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.model.set_attn_implementation(register())
+        fuse(self.model)
         self.model.eval()
         self._trunk_window = sliding_window(self.model.config)
         refuse_unsupported_head(self.model.config)
@@ -62,8 +66,7 @@ class Policy:
     def hidden(self, ids_T: Tensor, positions_T: Tensor, plan: AttentionPlan) -> Tensor:
         """The trunk's last hidden states of packed tokens: [T], [T] -> [T, H]."""
         inputs, plan = virtual_tokens.forward_inputs(self.model, ids_T, positions_T, plan)
-        output = self.model.base_model(**inputs, position_ids=positions_T[None], use_cache=False, attention_plan=plan)
-        return output.last_hidden_state[0]
+        return self.trunk.hidden(self.model, inputs, positions_T, plan)
 
     def head(self) -> tuple[Tensor, Tensor | None]:
         """Weight [V, H] and bias [V] (or None) of the output embedding."""

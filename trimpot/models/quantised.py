@@ -30,14 +30,24 @@ def quantise(model: Any) -> None:
         UsageError: bitsandbytes is not installed, or the trunk has no torch.nn.Linear (GPT-2 has another kind).
     Source: QLoRA (arXiv 2305.14314, section 3).
     """
-    library = _bitsandbytes()
+    library, layers = _bitsandbytes(), _quantisable(model)
+    for parent, name, layer in layers:
+        setattr(parent, name, _four_bits(library, layer))
+    setattr(model, MARK, True)
+
+
+def refuse_quantising(model: Any) -> None:
+    """Raises UsageError where ``quantise`` would, and leaves the model as it is."""
+    _bitsandbytes()
+    _quantisable(model)
+
+
+def _quantisable(model: Any) -> list[tuple[torch.nn.Module, str, Any]]:
     layers = list(_layers(model.base_model, torch.nn.Linear))
     if not layers:
         problem = f"{model.config.model_type}: has no torch.nn.Linear layers to put into 4 bits"
         raise UsageError("quantise", problem, "Use quantise: none.")
-    for parent, name, layer in layers:
-        setattr(parent, name, _four_bits(library, layer))
-    setattr(model, MARK, True)
+    return layers
 
 
 def dequantise(model: Any) -> None:

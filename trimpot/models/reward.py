@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,7 +14,9 @@ from transformers import AutoModelForSequenceClassification
 from trimpot.core.tensors import Batch, Wanted
 from trimpot.models.attention import plan_for, register
 from trimpot.models.compatible import refuse_virtual_tokens
+from trimpot.models.fused import fuse
 from trimpot.models.policy import Policy, sliding_window
+from trimpot.models.trunk import Trunk
 
 
 @dataclass
@@ -28,9 +31,11 @@ class RewardModel:
     tokenizer: Any
     name: str
     adapters: Any = None
+    trunk: Trunk = field(default_factory=Trunk, init=False)
 
     def __post_init__(self) -> None:
         self.model.set_attn_implementation(register())
+        fuse(self.model)
         self.model.eval()
 
     @property
@@ -39,29 +44,32 @@ class RewardModel:
 
     def scores_at(self, batch: Batch, places: Tensor) -> Tensor:
         """The head's output at these positions of the packed batch: as many numbers, float32."""
-        trunk = self.model.base_model
         plan = plan_for(batch, sliding_window(self.model.config))
-        output = trunk(
-            input_ids=batch.ids_T[None], position_ids=batch.positions_T[None], use_cache=False, attention_plan=plan
-        )
-        return self.model.score(output.last_hidden_state[0, places]).float()[:, 0]
+        states_PH = self.trunk.hidden_at(self.model, batch.ids_T, batch.positions_T, plan, places)
+        return self.model.score(states_PH).float()[:, 0]
 
     def rewards(self, batch: Batch) -> Tensor:
         """Batch with S sequences -> rewards [S], float32, in the model's own units (only differences mean anything)."""
-        return self.scores_at(batch, batch.last_token_S)
+        return self.scores_at(batch, self.places(batch, ("reward_S",)))
 
     def scores_of_steps(self, batch: Batch) -> Tensor:
-        """The logit that each step is right, [N], float32: read at the targets, which are the steps' last tokens.
+        """The logit that each step is right, [N], float32: read at the targets, which are the steps' last tokens."""
+        return self.scores_at(batch, self.places(batch, ("reward_N",)))
+
+    def places(self, batch: Batch, needs: Sequence[str]) -> Tensor:
+        """Where the head is read for the streams that are needed: at the ends of steps, else at those of sequences.
 
         Raises:
             ValueError: a target is the first token of its branch, so that no step stands before it.
         """
+        if "reward_N" not in needs:
+            return batch.last_token_S
         # A target stands behind the token it is predicted from, but for a branch's first one: that is predicted from
         # the prefix, behind which another branch may stand.
         firsts = batch.predict_from_N.new_tensor([document.prefix_stop - 1 for document in batch.documents])
         if bool(torch.isin(batch.predict_from_N, firsts).any()):
             raise ValueError("a step is read at the token that ends it, which cannot be the first of its branch")
-        return self.scores_at(batch, batch.predict_from_N + 1)
+        return batch.predict_from_N + 1
 
     def streams(self, batch: Batch, wanted: Wanted) -> dict[str, Tensor]:
         """The logits of steps where they are wanted, else the rewards of sequences, as streams of the loop."""

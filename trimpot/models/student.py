@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trimpot.core.errors import UsageError
 from trimpot.core.tensors import Batch, Wanted
 from trimpot.models.attention import plan_for
 from trimpot.models.compatible import refuse_other_tokens, refuse_virtual_tokens
@@ -22,7 +23,7 @@ class Student:
     ``divergence`` maps logits of student and teacher, each [N, V], to [N] (the objective's own equation).
 
     Raises:
-        UsageError: the teacher has another vocabulary or chat template, or one of the two has virtual tokens.
+        UsageError: as ``refuse_teacher``, or the student has virtual tokens.
     """
 
     policy: Policy
@@ -31,8 +32,7 @@ class Student:
 
     def __post_init__(self) -> None:
         refuse_virtual_tokens("teacher", self.policy)
-        refuse_virtual_tokens("student", self.teacher)
-        refuse_other_tokens("teacher", self.teacher.tokenizer, self.policy, called="the student")
+        refuse_teacher(self.teacher, self.policy)
 
     @property
     def device(self) -> torch.device:
@@ -64,6 +64,20 @@ class Student:
     def models(self) -> dict[str, Policy]:
         """What a training stage writes, by folder."""
         return self.policy.models()
+
+
+def refuse_teacher(teacher: Policy, student: Policy) -> None:
+    """Raises UsageError unless a student can learn from this teacher's distributions.
+
+    Raises:
+        UsageError: it has another vocabulary or chat template, another number of outputs, or virtual tokens.
+    """
+    refuse_virtual_tokens("student", teacher)
+    refuse_other_tokens("teacher", teacher.tokenizer, student, called="the student")
+    theirs, own = (len(model.head()[0]) for model in (teacher, student))
+    if theirs != own:
+        problem = f"gives {theirs} logits, the student {own}: one of them has rows for tokens that are not there"
+        raise UsageError("teacher", problem, "Resize the embeddings of one to those of the other.")
 
 
 def _hidden(policy: Policy, batch: Batch) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 
 from trimpot.models.policy import Policy
 from trimpot.recipe.names import named_stage
+from trimpot.rollout.rewards import Judge, RewardModelJudge
 from trimpot.store.run_folder import RunFolder
 
 FORWARD, BACKWARD = 2, 4
@@ -19,12 +20,13 @@ class Weights:
     """How many weights a token of a stage meets.
 
     ``trained``: forward and backward (policy, critic); ``sampled``: when it is drawn; ``scored``: without gradient
-    (reference, critic before the update, teacher).
+    (reference, critic before the update, teacher); ``judged``: by the reward models together, each of which reads it.
     """
 
     trained: float
     sampled: float
     scored: float = 0.0
+    judged: float = 0.0
 
 
 def weights_of(model: Any) -> int:
@@ -33,6 +35,12 @@ def weights_of(model: Any) -> int:
         value.quant_state.shape.numel() if getattr(value, "quant_state", None) is not None else value.numel()
         for value in model.parameters()
     )
+
+
+def judge_weights(judges: Iterable[Judge]) -> int:
+    """The number of weights of all reward models among what scores completions."""
+    found = [judge.models for judge in judges if isinstance(judge, RewardModelJudge)]
+    return sum(weights_of(one.model) for models in found for one in models)
 
 
 def training_flops(policy: Policy, tokens: float) -> float:
@@ -46,15 +54,14 @@ def sampling_flops(policy: Policy, tokens: float) -> float:
 
 
 def stage_flops(weights: Weights, metrics: Iterable[Mapping[str, float | None]]) -> float:
-    """Operations of a training stage by its log: of the tokens that had a pass, and of those that generation ran.
-
-    Left out: reward models that score, and the greedy completions of ReMax.
+    """Operations of a training stage by its log: of the tokens that had a pass, those that generation ran (the greedy
+    completions of ReMax among them), and those that reward models read.
     """
     total = 0.0
     for line in metrics:
         trained, sampled = line.get("num_pass_tokens") or 0.0, line.get("num_rollout_tokens") or 0.0
         total += ((FORWARD + BACKWARD) * weights.trained + FORWARD * weights.scored) * trained
-        total += FORWARD * weights.sampled * sampled
+        total += FORWARD * (weights.sampled * sampled + weights.judged * (line.get("num_judged_tokens") or 0.0))
     return total
 
 

@@ -40,7 +40,7 @@ def make_rows(context: Context, stage: Stage, folder: StageFolder) -> dict[str, 
         UsageError: no prompt gave a row.
     """
     settings: DataSettings = stage.get(DataSettings)
-    prompts = [row for row in context.stage_rows(stage) if isinstance(row, PromptRow)]
+    prompts = context.prompts(stage)
     policy = context.policy if settings.teacher is None else load_named(context, settings.teacher)
     groups = _sample(context, stage, policy, prompts)
     texts = [[decode(policy, one) for one in group] for group in groups]

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from trimpot.core.rows import PromptRow, Row
-from trimpot.evaluation.best_of import MAJORITY, VERIFIER, Pick, best_of_n, by_majority, by_reward, by_verifier
+from trimpot.evaluation.best_of import MAJORITY, VERIFIER, best_of_n, by_majority, by_reward, by_verifier
 from trimpot.evaluation.reward_report import reward_report
 from trimpot.evaluation.run import EvaluationSettings, evaluate
 from trimpot.models.reward import RewardModel
-from trimpot.recipe.compute import flops_of_stage, sampling_flops
+from trimpot.recipe.compute import FORWARD, flops_of_stage, judge_weights, sampling_flops
 from trimpot.recipe.context import Context
 from trimpot.recipe.judges import model_judge
 from trimpot.recipe.names import BASE, TRAINS_POLICY
@@ -57,7 +57,12 @@ def evaluate_stage(
             if other.sampled_outcomes_path.exists()
         ]
     if settings.best_of > 1:
-        notes += _best_of(context, folder, rows, settings, _pick(context, settings, how))
+        judge = (
+            None
+            if settings.judge in (MAJORITY, VERIFIER)
+            else model_judge(settings.judge, how, context.run, context.policy)
+        )
+        notes += _best_of(context, folder, rows, settings, judge)
     return [note for note in notes if note]
 
 
@@ -94,8 +99,9 @@ def _best_of(
     folder: StageFolder,
     rows: list[PromptRow],
     settings: EvaluationSettings,
-    pick: Pick,
+    judge: RewardModelJudge | None,
 ) -> list[str]:
+    pick = by_majority if settings.judge == MAJORITY else by_verifier if judge is None else by_reward(judge)
     sampling = SamplingSettings(temperature=1.0, max_tokens=settings.max_tokens)
     progress = context.progress(f"best of {settings.best_of}")
     outcomes, best = best_of_n(
@@ -105,7 +111,8 @@ def _best_of(
     path = folder.path / "best_of_outcomes.parquet"
     write_outcomes(path, outcomes)
     tokens = settings.best_of * sum(len(one.prompt_ids) + settings.max_tokens for one in outcomes)
-    cost = f"at most {sampling_flops(context.policy, tokens):.2g} operations"
+    judged = 0 if judge is None else FORWARD * judge_weights([judge]) * tokens
+    cost = f"at most {sampling_flops(context.policy, tokens) + judged:.2g} operations"
     notes = [
         f"best of {best.n} by {settings.judge}: {100 * best.picked:.1f}% right ({cost}); "
         f"{100 * best.mean:.1f}% at random, {100 * best.best:.1f}% at best"
@@ -113,14 +120,6 @@ def _best_of(
     greedy = read_outcomes(folder.outcomes_path)
     notes.append(change(f"best of {best.n}", "its own greedy answers", greedy, outcomes))
     return notes
-
-
-def _pick(context: Context, settings: EvaluationSettings, how: JudgeSettings) -> Pick:
-    if settings.judge == MAJORITY:
-        return by_majority
-    if settings.judge == VERIFIER:
-        return by_verifier
-    return by_reward(model_judge(settings.judge, how, context.run, context.policy))
 
 
 def change(what: str, name: str, before: Sequence[Outcome], after: Sequence[Outcome]) -> str:

@@ -25,9 +25,16 @@ from trimpot.models.load import load
 from trimpot.models.noise import NoiseSettings, NoisyPolicy
 from trimpot.models.policy import Policy
 from trimpot.models.student import Student
-from trimpot.recipe.compute import Weights, flops_of_stage, sampling_flops, training_flops, weights_of
+from trimpot.recipe.compute import (
+    Weights,
+    flops_of_stage,
+    judge_weights,
+    sampling_flops,
+    training_flops,
+    weights_of,
+)
 from trimpot.recipe.context import Context
-from trimpot.recipe.judges import load_reward_model, rewards_of
+from trimpot.recipe.judges import ANSWERS, SCORES, STEPS, load_reward_model, rewards_of
 from trimpot.recipe.names import model_of, named_stage
 from trimpot.recipe.schema import Stage
 from trimpot.recipe.settings import HeldOutSettings, OnlineSettings, RowsSettings, StartSettings
@@ -79,6 +86,7 @@ def _sft(context: Context, stage: Stage) -> Job:
 
 def _reward(context: Context, stage: Stage) -> Job:
     judge = reward.from_policy(context.policy)
+    setattr(judge.model.config, SCORES, STEPS if stage.objective.name == "process_reward" else ANSWERS)
     choose_trainable(judge, stage.get(TrainableSettings), context.stage_seed(stage))
     rows, held_out = split_held_out(
         context.stage_rows(stage), stage.get(HeldOutSettings).held_out, context.stage_seed(stage)
@@ -103,14 +111,16 @@ def _preference(context: Context, stage: Stage) -> Job:
         job = _job(context, stage, policy, rows, prepared, RowReference(policy, cache_folder() / "reference"))
         _fill(context, stage, job, rows)
         return job
-    prompts = _prompts(context, stage)
+    prompts = context.prompts(stage)
     rewards = rewards_of(stage, context.run, policy)
     source = OnlinePairSource(
         policy, prompts, _sampling(context, stage),
         online.samples, rewards, context.stage_seed(stage),
     )  # fmt: skip
     reference = reference_of(policy) if "reference_logprob_N" in stage.objective.needs else None
-    return replace(_job(context, stage, policy, source, None, reference), rewards=rewards)
+    job = _job(context, stage, policy, source, None, reference)
+    weights = replace(job.weights, judged=judge_weights(rewards.judges.values()))
+    return replace(job, rewards=rewards, weights=weights)
 
 
 def _policy_gradient(context: Context, stage: Stage) -> Job:
@@ -131,7 +141,7 @@ def _policy_gradient(context: Context, stage: Stage) -> Job:
     if "reference_logprob_N" in wanted:
         reference = reference_of(policy, temperature=sampling.temperature)
         scorers["reference_logprob_N"] = reference
-    rows = _prompts(context, stage)
+    rows = context.prompts(stage)
     rewards = rewards_of(stage, context.run, policy)
     rollouts = RolloutSource(
         policy, rows, _sampling(context, stage), settings,
@@ -145,7 +155,8 @@ def _policy_gradient(context: Context, stage: Stage) -> Job:
     trained = size + (weights_of(critic.model.model) if critic is not None else 0)
     # A draw is scored once, however often it is trained on.
     scored = sum(trained - size if name == "value_N" else size for name in rollouts.scorers) / settings.epochs
-    return replace(job, factors=factors, rewards=rewards, weights=Weights(trained, size, scored))
+    weights = Weights(trained, size, scored, judge_weights(rewards.judges.values()))
+    return replace(job, factors=factors, rewards=rewards, weights=weights)
 
 
 def _distill(context: Context, stage: Stage) -> Job:
@@ -199,10 +210,6 @@ def _fill(context: Context, stage: Stage, job: Job, rows: DatasetSource) -> None
     job.counts["reference_tokens"] = sum(sample.tokens for sample in drawn.values())
     progress = context.progress(f"reference {stage.name}")
     reference.fill(list(drawn.values()), loop.micro_batch_tokens, str(context.policy.device), progress)
-
-
-def _prompts(context: Context, stage: Stage) -> list[PromptRow]:
-    return [row for row in context.stage_rows(stage) if isinstance(row, PromptRow)]
 
 
 def _sampling(context: Context, stage: Stage) -> Sampling:
@@ -266,4 +273,7 @@ def _steps_of_compute(context: Context, stage: Stage, named: str, prepared: Prep
     if "reference_logprob_N" in stage.objective.needs:
         # Every row drawn has one pass of the reference; in few steps not all are drawn, and less is spent.
         budget -= sampling_flops(context.policy, min(tokens, tokens * budget / step / len(prepared.samples)))
+    if budget < step:
+        rows = "" if source is None else f", less that of the rows from {source},"
+        context.listener.note(f"{stage.name}: the compute of {named}{rows} does not buy a step here; it trains one")
     return max(1, math.floor(budget / step))

@@ -14,7 +14,8 @@ import yaml
 from trimpot.core.errors import UsageError, nearest
 from trimpot.evaluation.best_of import MAJORITY, VERIFIER
 from trimpot.evaluation.run import EvaluationSettings
-from trimpot.recipe.schema import Stage, build_stage, convert
+from trimpot.recipe.names import BASE
+from trimpot.recipe.schema import SETTINGS, Stage, build_stage, convert
 from trimpot.recipe.settings import JudgeSettings
 from trimpot.store.run_folder import STAGE_NAME, stage_names
 
@@ -47,12 +48,40 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         near = [str(other) for other in file.parent.glob("*.yaml")] if file.parent.is_dir() else []
         raise UsageError(str(path), "no such recipe", nearest(str(path), near) if near else "Give a YAML file.")
     try:
-        tree = yaml.safe_load(file.read_text())
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(str(path), "is not UTF-8 text", "Give a YAML file, saved as UTF-8.") from error
+    return build_recipe(_parse(text, str(path)), str(path), overrides)
+
+
+def _parse(text: str, path: str) -> Any:
+    """The YAML as plain values.
+
+    Raises:
+        UsageError: malformed YAML, or a mapping that has a key twice, of which YAML would silently drop the first.
+    """
+    try:
+        _refuse_repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader), path)
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise UsageError(where, f"is not valid YAML ({getattr(error, 'problem', error)})", "Mend that line.") from error
-    return build_recipe(tree, str(path), overrides)
+        where = f"{path}:{mark.line + 1}" if mark else path
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UsageError(where, f"is not valid YAML ({problem})", "Mend that line.") from error
+
+
+def _refuse_repeated_keys(node: yaml.Node | None, path: str) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                where = f"{path}:{key.start_mark.line + 1}"
+                raise UsageError(where, f"the key {key.value!r} is there twice", "Keep one of the two.")
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+    children = node.value if isinstance(node, yaml.CollectionNode) else ()
+    for child in children:
+        for part in child if isinstance(child, tuple) else (child,):
+            _refuse_repeated_keys(part, path)
 
 
 def build_recipe(tree: Any, where: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -60,33 +89,23 @@ def build_recipe(tree: Any, where: str, overrides: Sequence[str] = ()) -> Recipe
     if not isinstance(tree, dict):
         raise UsageError(where, "is not a mapping of keys", f"Start with one of: {', '.join(KEYS)}.")
     for override in overrides:
-        _override(tree, override)
+        _override(tree, override, where)
     for key in tree:
         if key not in KEYS:
             raise UsageError(f"{where}: {key}", "is not a key of a recipe", nearest(str(key), KEYS))
     top = {key: convert(kind, tree[key], f"{where}: {key}") for key, kind in TOP.items() if key in tree}
-    if not isinstance(tree.get("stages"), list) or not tree["stages"]:
-        raise UsageError(f"{where}: stages", "is missing or empty", "List at least one stage, such as '- sft: {...}'.")
-    entries: list[tuple[str, Any]] = []
-    for number, entry in enumerate(tree["stages"]):
-        if not isinstance(entry, dict) or len(entry) != 1:
-            raise UsageError(
-                f"{where}: stages[{number}]", "is not one stage with its settings", "Write '- sft: {...}'."
-            )
-        ((kind, given),) = entry.items()
-        if given is not None and not isinstance(given, Mapping):
-            raise UsageError(f"{where}: {kind}", f"{given!r} is not a mapping", f"Write '- {kind}: {{steps: 40}}'.")
-        entries.append((kind, given or {}))
-    names = _names(entries, where)
+    entries = _entries(tree, where)
+    names = _names(entries)
+    _refuse_names(names, where)
     stages = [build_stage(kind, name, _unnamed(given)) for (kind, given), name in zip(entries, names, strict=True)]
     evaluation = None
     if tree.get("evaluate") is not None:
         if not isinstance(tree["evaluate"], Mapping):
             problem = f"{tree['evaluate']!r} is not a mapping"
             raise UsageError(f"{where}: evaluate", problem, "Write 'evaluate: {suite: FILE, items: 96}'.")
-        evaluation = build_stage("evaluate", "evaluate", tree["evaluate"]).get(EvaluationSettings)
         for key in (field.name for field in dataclasses.fields(JudgeSettings) if field.name in tree["evaluate"]):
             raise UsageError(f"{where}: evaluate.{key}", "no reward model is there yet", JUDGE_MEND)
+        evaluation = build_stage("evaluate", "evaluate", tree["evaluate"]).get(EvaluationSettings)
         if evaluation.judge not in (MAJORITY, VERIFIER):
             raise UsageError(f"{where}: evaluate.judge", "no reward model is there yet", JUDGE_MEND)
     defaults: dict[str, Any] = {"model": "smollm2-135m", "seed": 0, "device": "auto", "dtype": "auto"}
@@ -94,47 +113,77 @@ def build_recipe(tree: Any, where: str, overrides: Sequence[str] = ()) -> Recipe
     return Recipe(**{**defaults, **top}, evaluate=evaluation, stages=tuple(stages), text=text)
 
 
-def _names(entries: Sequence[tuple[str, Any]], where: str) -> list[str]:
-    """The stages' names: their ``name``, else their kind, numbered where it comes again."""
+def _entries(tree: Mapping[str, Any], where: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """The kind and the settings of every stage."""
+    if not isinstance(tree.get("stages"), list) or not tree["stages"]:
+        raise UsageError(f"{where}: stages", "is missing or empty", "List at least one stage, such as '- sft: {...}'.")
+    entries = []
+    for number, entry in enumerate(tree["stages"], start=1):
+        if not isinstance(entry, dict) or len(entry) != 1:
+            problem = "is not one stage with its settings"
+            raise UsageError(f"{where}: stage {number}", problem, "Write '- sft: {...}'.")
+        ((kind, given),) = entry.items()
+        if kind not in SETTINGS:
+            raise UsageError(f"{where}: stage {number}", f"{kind!r} is unknown", nearest(str(kind), SETTINGS))
+        if given is not None and not isinstance(given, Mapping):
+            raise UsageError(f"{where}: {kind}", f"{given!r} is not a mapping", f"Write '- {kind}: {{steps: 40}}'.")
+        entries.append((kind, given or {}))
+    return entries
+
+
+def _names(entries: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """The stages' names, which are their folders': their ``name``, else their kind, numbered where it comes again."""
     unnamed = iter(stage_names([kind for kind, given in entries if "name" not in given]))
-    names = [str(given["name"]) if "name" in given else next(unnamed) for _, given in entries]
+    return [str(given["name"]) if "name" in given else next(unnamed) for _, given in entries]
+
+
+def _refuse_names(names: Sequence[str], where: str) -> None:
     for number, name in enumerate(names):
-        if name in names[:number] or name == "base" or not STAGE_NAME.fullmatch(name):
+        if name in names[:number] or name == BASE or not STAGE_NAME.fullmatch(name):
             mend = "Give every stage a name of its own: small letters, digits, _ and an ending such as -2."
-            raise UsageError(f"{where}: stages[{number}].name", f"{name!r} is taken or not a name", mend)
-    return names
+            raise UsageError(f"{where}: stage {number + 1}.name", f"{name!r} is taken or not a name", mend)
 
 
 def _unnamed(given: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in given.items() if key != "name"}
 
 
-def _override(tree: dict[str, Any], override: str) -> None:
+def _override(tree: dict[str, Any], override: str, where: str) -> None:
+    """Puts the value of ``stage.key=value`` into the tree; without a value, takes the key out of it."""
     path, equals, text = override.partition("=")
     if not equals:
         raise UsageError(f"--set {override}", "has no '='", "Write --set stage.key=value.")
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {path}", f"{text!r} is not valid YAML", "Close its brackets and quotes.") from error
     stage, dot, key = path.partition(".")
-    if not dot:
-        tree[path] = value
-        return
-    match = re.fullmatch(r"(\w+)(?:\[(\d+)\])?", stage)
-    kind, position = (match[1], int(match[2] or 1)) if match else (stage, 1)
-    if kind == "evaluate" and isinstance(tree.get("evaluate"), dict):
-        tree["evaluate"][key] = value
-        return
-    fitting = [
-        entry for entry in tree.get("stages") or () if isinstance(entry, dict) and _is_called(entry, stage, kind)
-    ]
-    if not 1 <= position <= len(fitting):
-        known = [str(name) for entry in tree.get("stages") or () if isinstance(entry, dict) for name in entry]
-        raise UsageError(f"--set {path}", f"there is no stage {stage!r}", nearest(kind, known or ["stages"]))
-    entry = fitting[position - 1]
-    ((kind, given),) = entry.items()
-    entry[kind] = {**(given or {}), key: value}
+    if not dot and path not in KEYS:
+        mend = f"{nearest(path, KEYS)} Or write --set stage.key=value."
+        raise UsageError(f"--set {path}", "is not a key of a recipe", mend)
+    target, key = (_addressed(tree, stage, f"--set {path}", where), key) if dot else (tree, path)
+    if text:
+        target[key] = value
+    elif key in target:
+        del target[key]
+    else:
+        raise UsageError(f"--set {override}", "takes out a key that the recipe does not have", "Leave it out.")
 
 
-def _is_called(entry: Mapping[str, Any], stage: str, kind: str) -> bool:
-    """Whether a stage of the recipe goes by the name of an override: its own name, or its kind."""
-    named = [given["name"] for given in entry.values() if isinstance(given, Mapping) and "name" in given]
-    return stage in named if named else kind in entry
+def _addressed(tree: dict[str, Any], stage: str, override: str, where: str) -> dict[str, Any]:
+    """The settings of the stage that an override names: by its own name, by its kind, or as kind[2] the second."""
+    entries = _entries(tree, where)
+    if stage == "evaluate" and isinstance(tree.get("evaluate"), dict):
+        evaluation: dict[str, Any] = tree["evaluate"]
+        return evaluation
+    names = _names(entries)
+    numbered = re.fullmatch(r"(\w+)\[(\d+)\]", stage)
+    name = stage if numbered is None else numbered[1] if numbered[2] == "1" else f"{numbered[1]}-{numbered[2]}"
+    if name not in names:
+        known = [*names, "evaluate"] if isinstance(tree.get("evaluate"), dict) else names
+        raise UsageError(override, f"there is no stage {stage!r}", f"Known: {', '.join(map(repr, known))}.")
+    place = names.index(name)
+    kind, given = entries[place]
+    tree["stages"][place] = {kind: {**given}}
+    settings: dict[str, Any] = tree["stages"][place][kind]
+    return settings

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import resource
 import shutil
 import time
@@ -13,15 +11,15 @@ from typing import Any
 from trimpot.core.errors import UsageError
 from trimpot.core.rows import Row
 from trimpot.data.lineage import lineage_table
-from trimpot.data.template import ChatTemplate
 from trimpot.evaluation.run import EvaluationSettings
 from trimpot.models.load import load
-from trimpot.recipe.context import Context, Listener, Silence, check_rows, suite_rows
+from trimpot.recipe.checks import Checked, check_recipe
+from trimpot.recipe.context import Context, Listener, Silence
 from trimpot.recipe.data_stage import make_rows
 from trimpot.recipe.evaluate_stage import evaluate_stage
 from trimpot.recipe.names import BASE, TRAINS_POLICY
 from trimpot.recipe.read import Recipe
-from trimpot.recipe.schema import Stage, build_stage
+from trimpot.recipe.schema import Stage
 from trimpot.recipe.settings import JudgeSettings, StartSettings
 from trimpot.recipe.train_stage import train_stage
 from trimpot.store.environment import now
@@ -32,29 +30,25 @@ def run_recipe(recipe: Recipe, output: Path, resume: bool = False, listener: Lis
     """Runs all stages of a recipe into ``output``; with ``resume`` goes on with what is there.
 
     The model is loaded and every row read and tokenised before the folder is made: bad input leaves nothing behind.
+    Where a run was killed before its folder was whole, both begin anew.
 
     Raises:
         UsageError: bad rows, model or settings; the folder exists (without resume) or is of another recipe.
     """
     hearer = listener or Silence()
-    if resume:
-        run = RunFolder.open(output)
-        if run.recipe_text != recipe.text:
-            raise UsageError(str(output), "was made by another recipe", "Resume with the recipe in its folder.")
-    elif output.exists() and (output.is_file() or any(output.iterdir())):
+    begun = resume and _has_begun(output, recipe)
+    if resume and not begun:
+        hearer.note(f"{output}: was stopped before it began; begins anew")
+    elif not begun and not RunFolder.is_free(output):
         RunFolder.create(output)  # raises, before anything is loaded
     hearer.note(f"loading {recipe.model}")
     stages = _with_base_evaluation(recipe)
-    finished = _finished(output, stages) if resume else 0
+    finished = _finished(output, stages) if begun else 0
     base = _model_before(output, stages[:finished], recipe)
     policy = load(base, recipe.device, recipe.dtype, recipe.seed)
-    rows, items = check_rows(recipe, ChatTemplate(policy.tokenizer, policy.virtual_ids))
-    if not resume:
-        run = RunFolder.create(output)
-        run.write_recipe(recipe.text)
-        everything: list[Row] = [*items, *(row for part in rows.values() for row in part)]
-        lineage_table(everything).write_parquet(run.lineage_path)
-    context = Context(recipe, run, policy, items, rows, hearer)
+    checked = check_recipe(recipe, policy, [stage.name for stage in stages[:finished]])
+    run = RunFolder.open(output) if begun else _new_run(output, recipe, checked)
+    context = Context(recipe, run, policy, checked.items, checked.rows, hearer)
     del policy  # a stage that starts from another model must not keep this one in memory
     for index, stage in enumerate(stages):
         if index >= finished:
@@ -62,17 +56,42 @@ def run_recipe(recipe: Recipe, output: Path, resume: bool = False, listener: Lis
     return run
 
 
+def _has_begun(output: Path, recipe: Recipe) -> bool:
+    """Whether there is something to go on with.
+
+    Raises:
+        UsageError: no run folder, one of another recipe, or one that has lost its recipe.
+    """
+    if output.is_dir() and RunFolder.is_free(output):
+        return False
+    text = RunFolder.open(output).recipe_text
+    if not text:
+        raise UsageError(str(output), "has lost its recipe.yaml", "Put it back, or choose another --output.")
+    if text != recipe.text:
+        raise UsageError(str(output), "was made by another recipe", "Resume with the recipe in its folder.")
+    return True
+
+
+def _new_run(output: Path, recipe: Recipe, checked: Checked) -> RunFolder:
+    """The run's folder, whole once its recipe is there: that comes last."""
+    run = RunFolder.create(output)
+    everything: list[Row] = [*checked.items, *(row for part in checked.rows.values() for row in part)]
+    lineage_table(everything).write_parquet(run.lineage_path)
+    run.write_recipe(recipe.text)
+    return run
+
+
 def _with_base_evaluation(recipe: Recipe) -> tuple[Stage, ...]:
     if recipe.evaluate is None:
         return recipe.stages
-    return (build_stage("evaluate", BASE, dataclasses.asdict(recipe.evaluate)), *recipe.stages)
+    settings = {EvaluationSettings: recipe.evaluate, JudgeSettings: JudgeSettings()}
+    return (Stage("evaluate", BASE, settings), *recipe.stages)
 
 
 def _finished(output: Path, stages: tuple[Stage, ...]) -> int:
     done = 0
     for stage in stages:
-        record = output / stage.name / "stage.json"
-        if not record.exists() or json.loads(record.read_text()).get("status") != "done":
+        if StageFolder(output / stage.name).record().get("status") != "done":
             break
         done += 1
     return done
@@ -118,13 +137,8 @@ def _run_stage(context: Context, stage: Stage, index: int) -> None:
 def _work(context: Context, stage: Stage, folder: StageFolder) -> dict[str, Any]:
     evaluation = context.recipe.evaluate
     if stage.kind == "evaluate":
-        settings = stage.get(EvaluationSettings)
-        rows = context.evaluation_rows
-        if stage.name != BASE or evaluation is None:
-            rows = suite_rows(settings.suite, settings.items, context.recipe.seed)
-        else:
-            settings = evaluation
-        return {"notes": evaluate_stage(context, folder, rows, settings, stage.get(JudgeSettings))}
+        rows = context.evaluation_rows if stage.name == BASE else context.prompts(stage)
+        return {"notes": evaluate_stage(context, folder, rows, stage.get(EvaluationSettings), stage.get(JudgeSettings))}
     # What samples rows, or learns to judge, leaves the policy as it was.
     before = None if stage.kind in TRAINS_POLICY else context.policy
     if stage.start is not None:

@@ -56,6 +56,20 @@ STAGE_ROWS = {
     "policy_gradient": "prompt", "data": "prompt",
 }  # fmt: skip
 OBJECTIVE_ROWS = {"kto": "feedback", "process_reward": "steps"}
+SAMPLING = tuple(field.name for field in dataclasses.fields(SamplingSettings))
+WORKS_WITH: tuple[tuple[tuple[str, ...], str, tuple[Any, ...] | None], ...] = (
+    (("lora_rank", "lora_alpha", "lora_targets", "dora", "rslora"), "trainable", ("lora",)),
+    (("last_layers",), "trainable", ("last_k",)),
+    (("virtual_tokens",), "trainable", ("prompt", "prefix")),
+    (("samples", "rewards", "reward_time_limit", "combine", *SAMPLING), "online", (True,)),
+    (("uncertainty_weight",), "combine", ("uncertainty",)),
+    (("per_prompt",), "method", ("rejection", "distillation")),
+    (("steps",), "compute_of", (None,)),
+    (("trusted_every",), "trusted", None),
+    (("overlong_penalty",), "overlong_buffer", None),
+    (("judge", "combine"), "best_of", None),
+)
+"""Keys that do nothing unless another setting has one of these values (None: any but its default)."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,7 @@ def build_stage(kind: str, name: str, given: Mapping[str, Any]) -> Stage:
     objective_type: Any = _objective_type(kind, values.pop("objective", DEFAULT_OBJECTIVES.get(kind)), name)
     presets: Mapping[str, Mapping[str, Any]] = PRESETS.get(objective_type.name, {}) if objective_type else {}
     preset = values.pop("preset", None)
-    if preset is not None and preset not in presets:
+    if preset is not None and str(preset) not in presets:
         mend = nearest(str(preset), presets) if presets else "This objective has none: leave preset out."
         raise UsageError(f"{name}.preset", f"{preset!r} is unknown", mend)
     merged = {**DEFAULTS.get(kind, {}), **(presets[preset] if preset is not None else {}), **values}
@@ -118,13 +132,43 @@ def build_stage(kind: str, name: str, given: Mapping[str, Any]) -> Stage:
         merged.setdefault("completion_limit", merged.get("max_tokens", SamplingSettings().max_tokens))
     own = () if objective_type is None else (*OBJECTIVE_SETTINGS.get(objective_type.name, ()), objective_type)
     classes = (*SETTINGS[kind], *own)
-    known = {field.name: cls for cls in classes for field in dataclasses.fields(cls)}
+    known: dict[str, type] = {field.name: cls for cls in classes for field in dataclasses.fields(cls)}
     extra = (("objective",) if objective_type else ()) + (("preset",) if presets else ())
     for key in merged:
         if key not in known:
-            raise UsageError(f"{name}.{key}", "is not a setting of this stage", nearest(key, [*known, *extra]))
+            raise UsageError(f"{name}.{key}", "is not a setting of this stage", nearest(str(key), [*known, *extra]))
     parts = {cls: _build(cls, {k: v for k, v in merged.items() if known[k] is cls}, name) for cls in classes}
     objective: Any = parts.pop(objective_type) if objective_type else None
+    stage = Stage(kind, name, parts, objective)
+    _refuse_idle(stage, values)
+    _refuse_together(stage)
+    return stage
+
+
+def _refuse_idle(stage: Stage, given: Mapping[str, Any]) -> None:
+    """Keys that are given and would do nothing: who writes lora_rank and forgets trainable: lora trains all weights."""
+    values = stage.values()
+    defaults = {field.name: field.default for part in stage.settings for field in dataclasses.fields(part)}
+    for keys, other, wanted in WORKS_WITH:
+        idle = next((key for key in keys if key in given and other in values), None)
+        if idle is None:
+            continue
+        value = values[other]
+        if value != defaults[other] if wanted is None else value in wanted:
+            continue
+        set_other = f"Set {other}" if wanted is None else f"Set {other}: {' or '.join(map(_written, wanted))}"
+        mend = f"Leave {idle} or {other} out." if wanted == (None,) else f"{set_other}, or leave {idle} out."
+        raise UsageError(f"{stage.name}.{idle}", f"does nothing with {other}: {_written(value)}", mend)
+
+
+def _written(value: Any) -> str:
+    """A value as a recipe has it."""
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+
+
+def _refuse_together(stage: Stage) -> None:
+    """Settings that are each in their range and cannot work together."""
+    parts, objective, name = stage.settings, stage.objective, stage.name
     if RolloutSettings in parts:
         check_together(parts[SamplingSettings], parts[LoopSettings].batch, parts[RolloutSettings], objective, name)
     if HeldOutSettings in parts and parts[HeldOutSettings].trusted and objective.name != "bradley_terry":
@@ -135,7 +179,15 @@ def build_stage(kind: str, name: str, given: Mapping[str, Any]) -> Stage:
     if OnlineSettings in parts and parts[OnlineSettings].online and objective.name in OBJECTIVE_ROWS:
         problem = f"{objective.name} learns from single answers, and online sampling makes pairs"
         raise UsageError(f"{name}.objective", problem, "Take an objective on pairs, such as dpo.")
-    return Stage(kind, name, parts, objective)
+    if OnlineSettings in parts and parts[OnlineSettings].online and parts[SamplingSettings].temperature == 0:
+        raise UsageError(f"{name}.temperature", "0 gives equal completions, and no pair", "Sample at 1.0.")
+    if DataSettings in parts and parts[DataSettings].method == "pairs":
+        made: DataSettings = parts[DataSettings]
+        if made.samples < 2 or made.temperature == 0:
+            problem = f"{made.samples} of each prompt at temperature {made.temperature:g} make no pair"
+            raise UsageError(f"{name}.samples", problem, "Sample at least 2 at a temperature above 0.")
+    if EvaluationSettings in parts and parts[EvaluationSettings].best_of == 1:
+        raise UsageError(f"{name}.best_of", "1 leaves nothing to pick", "Give at least 2, or samples: 1 for a sample.")
 
 
 def _objective_type(kind: str, objective: Any, name: str) -> type | None:
@@ -163,6 +215,8 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         UsageError: it is of another type.
     """
     try:
+        if isinstance(value, bool) and hint in (int, float):  # YAML reads yes and on as true, which would count as 1
+            raise UsageError(where, f"{value} is not a number", "Give a number.")
         return TypeAdapter(hint).validate_python(value)
     except ValidationError as error:
         wanted = getattr(hint, "__name__", str(hint))

@@ -27,7 +27,11 @@ class StartSettings:
 class RowsSettings:
     """Which rows a stage trains on."""
 
-    data: str | None = setting(None, "a file, embedded:NAME, or stage:NAME for the rows an earlier stage wrote")
+    data: str | None = setting(
+        None,
+        "a file, a data set saved by the datasets library (its split train), embedded:NAME, or stage:NAME for the rows"
+        " that an earlier stage wrote",
+    )
     rows: int | None = setting(None, "use at most this many rows", at_least=1)
 
 
@@ -35,7 +39,9 @@ class RowsSettings:
 class DataSettings:
     """Rows constructed from samples: preference pairs, the right ones alone, or a teacher's answers."""
 
-    prompts: str | None = setting(None, "rows with a verifier: a file or embedded:NAME")
+    prompts: str | None = setting(
+        None, "rows with a verifier: a file, a saved data set (its split pairs, else train) or embedded:NAME"
+    )
     rows: int | None = setting(None, "use at most this many prompts", at_least=1)
     method: str = setting(
         "pairs",

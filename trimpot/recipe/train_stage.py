@@ -13,6 +13,7 @@ from trimpot.recipe.context import Context
 from trimpot.recipe.evaluate_stage import judge_stage
 from trimpot.recipe.jobs import Job, build_job
 from trimpot.recipe.schema import Stage
+from trimpot.recipe.trunks import trunks_for
 from trimpot.store.run_folder import StageFolder
 from trimpot.training.checkpoint import checkpoints, restore_checkpoint, save_checkpoint
 from trimpot.training.loop import Step, TrainState, train
@@ -21,7 +22,7 @@ from trimpot.training.settings import OptimizerSettings
 
 def train_stage(context: Context, stage: Stage, folder: StageFolder) -> dict[str, Any]:
     """Trains a stage from its newest checkpoint or the start, exports its model, returns counts for its record."""
-    with contextlib.closing(build_job(context, stage)) as job:
+    with contextlib.closing(build_job(context, stage)) as job, trunks_for(context, stage, job):
         return _train(context, stage, folder, job)
 
 

@@ -1,7 +1,7 @@
-"""The key/value cache of generation: an attention plan that fills rows from prompts and then grows them by a token.
+"""The key/value cache of generation: prompts that start together, and the rows that grow from them in step.
 
-Shape suffixes: R rows (completions under way), A query heads, G key/value heads, T packed tokens, L cache length,
-D head size.
+Shape suffixes: P prompts, S most rows of a prompt, R rows (completions under way), A query heads, G key/value heads,
+B = A / G query heads on one of them, T packed tokens, L longest prompt, D head size.
 """
 
 from __future__ import annotations
@@ -12,59 +12,104 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from trimpot.models.attention import repeat_heads
-
 
 class DecodeCache:
-    """Preallocated keys and values of every row; a prompt is prefilled once for all of its rows.
+    """Preallocated keys and values of a wave: every prompt's once, read by all its rows, and every row's own.
 
-    ``prompt_lengths`` and ``rows_per_prompt`` are per prompt; ``limit`` is the longest prompt plus new tokens.
+    All prompts of a wave are prefilled in one forward pass, and each pass after that gives every row one token. So the
+    rows have equally many tokens of their own: these are written and read as one slice, without a mask.
     """
 
     def __init__(
         self,
         prompt_lengths: Sequence[int],
         rows_per_prompt: Sequence[int],
-        limit: int,
+        new_tokens: int,
         device: torch.device,
         window: int | None = None,
     ) -> None:
-        self.prompt_lengths, self.rows_per_prompt, self.limit = list(prompt_lengths), list(rows_per_prompt), limit
-        self.window = window
-        self.keys: list[Tensor] = []
-        self.values: list[Tensor] = []
-        repeats = torch.tensor(self.rows_per_prompt, device=device)
-        self.lengths_R = torch.tensor(self.prompt_lengths, device=device).repeat_interleave(repeats)
-        self.prefilling = True
-        self.mask: Tensor | None = None
-        self.longest = 0
+        self.prompt_lengths, self.rows_per_prompt = list(prompt_lengths), list(rows_per_prompt)
+        self.new_tokens, self.window = new_tokens, window
+        self.prompt_keys: list[Tensor] = []
+        self.prompt_values: list[Tensor] = []
+        self.own_keys: list[Tensor] = []
+        self.own_values: list[Tensor] = []
+        self.bias: Tensor | None = None
+        self.own: int | None = None
+        """Tokens of its own that every row has in the cache; None: the prompts are still to be prefilled."""
+        self.lengths_P = torch.tensor(self.prompt_lengths, device=device)
+        self.prompt_of_row = [prompt for prompt, rows in enumerate(self.rows_per_prompt) for _ in range(rows)]
+        self._lay_rows()
+
+    def positions(self) -> list[int]:
+        """The positions of the tokens that the next forward pass gives this wave."""
+        if self.own is None:
+            return [place for length in self.prompt_lengths for place in range(length)]
+        return [self.prompt_lengths[prompt] + self.own for prompt in self.prompt_of_row]
+
+    def advance(self) -> None:
+        """After a forward pass."""
+        self.own = 0 if self.own is None else self.own + 1
+        if self.window is not None:
+            self.bias = None
+
+    def keep(self, rows: Sequence[int]) -> list[int]:
+        """Evicts all rows but these (ascending) and the prompts that no row is left of.
+
+        Returns the rows in their new order: the last ones move into the places that become free.
+        """
+        order = _filled_up(rows)
+        for own in (self.own_keys, self.own_values):
+            _move(own, order)
+        prompt_of_row = [self.prompt_of_row[row] for row in order]
+        prompts = _filled_up(sorted(set(prompt_of_row)))
+        for shared in (self.prompt_keys, self.prompt_values):
+            _move(shared, prompts)
+        self.prompt_lengths = [self.prompt_lengths[prompt] for prompt in prompts]
+        self.lengths_P = torch.tensor(self.prompt_lengths, device=self.lengths_P.device)
+        self.prompt_of_row = [prompts.index(prompt) for prompt in prompt_of_row]
+        self._lay_rows()
+        return order
+
+    def _lay_rows(self) -> None:
+        """Gives each row a place among the S of its prompt; places of rows that left read the queries of another."""
+        numbers: list[list[int]] = [[] for _ in self.prompt_lengths]
+        for row, prompt in enumerate(self.prompt_of_row):
+            numbers[prompt].append(row)
+        self.samples = max(len(rows) for rows in numbers)
+        device = self.lengths_P.device
+        self.row_at = torch.tensor([row for rows in numbers for row in rows + rows[:1] * (self.samples - len(rows))])
+        self.row_at = self.row_at.to(device)
+        place = {row: prompt * self.samples + n for prompt, rows in enumerate(numbers) for n, row in enumerate(rows)}
+        self.place_R = torch.tensor([place[row] for row in range(len(place))], device=device)
+        self.bias = None
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-        """See AttentionPlan. While prefilling, T is all prompts packed; after that one token per row."""
-        if self.prefilling:
+        """See AttentionPlan; the tokens are those of ``positions``."""
+        if self.own is None:
             return self._prefill(layer, query, key, value, scaling)
-        return self._decode(layer, query, key, value, scaling)
+        return self._decode(layer, self.own, query, key, value, scaling)
 
     def _prefill(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-        if layer == len(self.keys):
-            shape = (len(self.lengths_R), key.shape[1], self.limit, key.shape[3])
+        assert layer == len(self.prompt_keys)
+        longest = max(self.prompt_lengths)
+        for shared, own, new in (
+            (self.prompt_keys, self.own_keys, key), (self.prompt_values, self.own_values, value)
+        ):  # fmt: skip
+            _, groups, _, size = new.shape
             # Zeros, as a masked NaN left in memory would still poison the product.
-            self.keys.append(key.new_zeros(shape))
-            self.values.append(value.new_zeros(shape))
-        outputs, start, row = [], 0, 0
-        for length, rows in zip(self.prompt_lengths, self.rows_per_prompt, strict=True):
-            span = slice(start, start + length)
-            self.keys[layer][row : row + rows, :, :length] = key[0, :, span]
-            self.values[layer][row : row + rows, :, :length] = value[0, :, span]
-            k, v = (repeat_heads(packed[:, :, span], query.shape[1]) for packed in (key, value))
-            mask = self._window_mask(length, key.device)
-            outputs.append(
-                scaled_dot_product_attention(
-                    query[:, :, span], k, v, attn_mask=mask, is_causal=mask is None, scale=scaling
-                )
+            shared.append(new.new_zeros(len(self.prompt_lengths), groups, longest, size))
+            own.append(new.new_empty(len(self.prompt_of_row), groups, self.new_tokens, size))
+        outputs, spans = [], [packed.split(self.prompt_lengths, dim=2) for packed in (query, key, value)]
+        for prompt, (q, k, v) in enumerate(zip(*spans, strict=True)):
+            self.prompt_keys[layer][prompt, :, : k.shape[2]] = k[0]
+            self.prompt_values[layer][prompt, :, : v.shape[2]] = v[0]
+            mask = self._window_mask(k.shape[2], k.device)
+            output = scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=True
             )
-            start, row = start + length, row + rows
-        return torch.cat(outputs, dim=2)
+            outputs.append(output.transpose(1, 2))
+        return torch.cat(outputs, dim=1).transpose(1, 2)
 
     def _window_mask(self, length: int, device: torch.device) -> Tensor | None:
         if self.window is None or length <= self.window:
@@ -73,32 +118,100 @@ class DecodeCache:
         distance = position[:, None] - position[None]
         return (distance >= 0) & (distance < self.window)
 
-    def begin_step(self) -> None:
-        """Makes room for one more token in every row; call before each decoding forward."""
-        self.prefilling = False
-        self.longest = int(self.lengths_R.max()) + 1
-        position_L = torch.arange(self.longest, device=self.lengths_R.device)
-        seen_RL = position_L[None] <= self.lengths_R[:, None]
-        if self.window is not None:
-            seen_RL &= position_L[None] > self.lengths_R[:, None] - self.window
-        self.mask = seen_RL[:, None, None]
-
-    def end_step(self) -> None:
-        self.lengths_R += 1
-
-    def _decode(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-        rows = torch.arange(len(self.lengths_R), device=query.device)
-        self.keys[layer][rows, :, self.lengths_R] = key[0].transpose(0, 1)
-        self.values[layer][rows, :, self.lengths_R] = value[0].transpose(0, 1)
-        k, v = self.keys[layer][:, :, : self.longest], self.values[layer][:, :, : self.longest]
-        heads, groups = query.shape[1], key.shape[1]
+    def _decode(self, layer: int, own: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        rows, groups, size = len(self.place_R), key.shape[1], query.shape[3]
+        keys, values = self.own_keys[layer][:rows], self.own_values[layer][:rows]
+        keys[:, :, own] = key[0].transpose(0, 1)
+        values[:, :, own] = value[0].transpose(0, 1)
+        first = 0 if self.window is None else max(0, own + 1 - self.window)
+        seen = slice(first, own + 1)
+        query_RAD = query[0].transpose(0, 1)
         # Query heads that share a key/value head are the "query length" of one call, so nothing is repeated.
-        q = query[0].transpose(0, 1).reshape(len(rows), groups, heads // groups, query.shape[3])
-        output = scaled_dot_product_attention(q, k, v, attn_mask=self.mask, scale=scaling)
-        return output.reshape(len(rows), heads, query.shape[3]).transpose(0, 1)[None]
+        query_RGBD = query_RAD.reshape(rows, groups, -1, size)
+        output, lse = attention_with_normaliser(query_RGBD, keys[:, :, seen], values[:, :, seen], None, scaling)
+        if self.window is None or own + 1 < self.window:
+            shared, shared_lse = self._on_prompts(layer, query_RAD, groups, scaling)
+            # Both are softmax averages, over the prompt and over the row's own tokens: weighted by their normalisers
+            # they are the average over all.
+            share = (shared_lse - lse.flatten(1)).sigmoid()[..., None]
+            output = output.flatten(1, 2).lerp(shared, share.to(shared.dtype))
+        return output.reshape(rows, -1, output.shape[-1]).transpose(0, 1)[None]
 
-    def keep(self, rows: Tensor) -> None:
-        """Evicts all rows but these (indices, ascending)."""
-        self.lengths_R = self.lengths_R[rows]
-        self.keys = [keys[rows] for keys in self.keys]
-        self.values = [values[rows] for values in self.values]
+    def _on_prompts(self, layer: int, query_RAD: Tensor, groups: int, scaling: float | None) -> tuple[Tensor, Tensor]:
+        """Attention on the prompts, their keys read once for all rows: [R, A, D] and its normalisers [R, A]."""
+        prompts, samples = len(self.prompt_lengths), self.samples
+        size = query_RAD.shape[2]
+        laid = query_RAD[self.row_at].view(prompts, samples, groups, -1, size)
+        queries = laid.transpose(1, 2).reshape(prompts, groups, -1, size)
+        longest = max(self.prompt_lengths)
+        keys, values = (shared[layer][:prompts, :, :longest] for shared in (self.prompt_keys, self.prompt_values))
+        output, lse = attention_with_normaliser(queries, keys, values, self._prompt_bias(queries), scaling)
+        output = output.view(prompts, groups, samples, -1, output.shape[-1]).transpose(1, 2).flatten(0, 1)
+        lse = lse.view(prompts, groups, samples, -1).transpose(1, 2).flatten(0, 1)
+        return output.flatten(1, 2)[self.place_R], lse.flatten(1)[self.place_R]
+
+    def _prompt_bias(self, query: Tensor) -> Tensor | None:
+        """0 at the keys of a prompt that its rows see, −∞ at others [P, 1, 1, L]; None where all are seen."""
+        longest = max(self.prompt_lengths)
+        if self.window is None and min(self.prompt_lengths) == longest:
+            return None
+        if self.bias is None:
+            position_L = torch.arange(longest, device=query.device)
+            seen_PL = position_L[None] < self.lengths_P[:, None]
+            if self.window is not None:
+                assert self.own is not None
+                seen_PL &= position_L[None] > self.lengths_P[:, None] + self.own - self.window
+            bias_PL = torch.zeros(seen_PL.shape, dtype=query.dtype, device=query.device)
+            self.bias = bias_PL.masked_fill_(~seen_PL, -torch.inf)[:, None, None]
+        return self.bias
+
+
+class Waves:
+    """The attention plan of waves that go through one forward pass, one after the other in the packed tokens."""
+
+    def __init__(self, caches: Sequence[DecodeCache], tokens: Sequence[int]) -> None:
+        self.caches, self.tokens = caches, list(tokens)
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """See AttentionPlan."""
+        if len(self.caches) == 1:
+            return self.caches[0].attend(layer, query, key, value, scaling)
+        spans = (packed.split(self.tokens, dim=2) for packed in (query, key, value))
+        outputs = [
+            cache.attend(layer, q, k, v, scaling).transpose(1, 2)
+            for cache, q, k, v in zip(self.caches, *spans, strict=True)
+        ]
+        return torch.cat(outputs, dim=1).transpose(1, 2)
+
+
+def attention_with_normaliser(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scaling: float | None
+) -> tuple[Tensor, Tensor]:
+    """softmax(q kᵀ · scaling + bias) v, and the log of the softmax's normaliser in float32 or more.
+
+    Shapes: query [N, G, Q, D], key and value [N, G, L, D], bias [N, 1, 1, L] -> [N, G, Q, D], [N, G, Q].
+    """
+    if query.is_cpu:
+        # What scaled_dot_product_attention calls on CPU; it does not return the normaliser.
+        kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        output, lse = kernel(query, key, value, attn_mask=bias, scale=scaling)
+        return output, lse
+    scores = query @ key.transpose(2, 3) * (query.shape[3] ** -0.5 if scaling is None else scaling)
+    scores = scores.float() if bias is None else scores.float() + bias
+    return scores.softmax(-1).to(value.dtype) @ value, scores.logsumexp(-1)
+
+
+def _filled_up(kept: Sequence[int]) -> list[int]:
+    """Kept places (ascending) in the order in which they fill 0 … n − 1, each that can stay where it is."""
+    count, stay = len(kept), set(kept)
+    movers = iter([place for place in kept if place >= count])
+    return [place if place in stay else next(movers) for place in range(count)]
+
+
+def _move(tensors: Sequence[Tensor], order: Sequence[int]) -> None:
+    """Puts the entry ``order[i]`` in place i of every tensor, where it is not there already."""
+    moves = [(place, source) for place, source in enumerate(order) if place != source]
+    if moves:
+        places, sources = (torch.tensor(side) for side in zip(*moves, strict=True))
+        for tensor in tensors:
+            tensor[places] = tensor[sources]

@@ -98,12 +98,21 @@ def completion_statistics(trajectories: Sequence[Trajectory]) -> dict[str, Stat]
         "completions/max_length": Stat(max(lengths, default=0), min(1, count)),
         "completions/mean_terminated_length": Stat(sum(ended), len(ended)),
         "completions/clipped_ratio": Stat(count - len(ended), count),
-        "num_rollout_tokens": Stat(_rollout_tokens(trajectories), min(1, count)),
+        "num_rollout_tokens": Stat(rollout_tokens(trajectories), min(1, count)),
         "entropy": Stat(sum(sum(one.entropies) for one in trajectories), sum(lengths)),
     }
 
 
-def _rollout_tokens(trajectories: Sequence[Trajectory]) -> int:
+def judged_tokens(groups: Sequence[Group]) -> int:
+    """Tokens that a reward model reads of these groups: each prompt once, and every answer that it is asked about.
+
+    The environment's own rewards and failures are not asked for.
+    """
+    asked = [[one for one in group.trajectories if one.reward is None and one.error is None] for group in groups]
+    return sum(len(own[0].prompt) + sum(len(one.joined().ids) for one in own) for own in asked if own)
+
+
+def rollout_tokens(trajectories: Sequence[Trajectory]) -> int:
     """Tokens that generation ran: prompts, once for all that follow them, answers, and conversations read again."""
     prompts = sum(len(prompt) for prompt in {one.prompt for one in trajectories})
     again = sum(len(turn.prompt) for one in trajectories for turn in one.turns[1:])

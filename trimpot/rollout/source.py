@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -27,8 +28,10 @@ from trimpot.rollout.groups import (
     completion_statistics,
     gold_statistics,
     group_statistics,
+    judged_tokens,
     records,
     refuse_unscored,
+    rollout_tokens,
     value_statistics,
 )
 from trimpot.rollout.rewards import Rewards, Scored
@@ -104,7 +107,11 @@ class RolloutSource:
         kept = [group for group, trained in zip(groups, used, strict=True) if trained]
         samples = [_sample(group) for group in kept]
         scores = token_scores(samples, self.scorers, self.sampling.token_budget, str(self.policy.device))
+        greedy = self._greedy(samples)
         rollouts = self._rollouts(samples, kept, scores, carried)
+        if greedy:
+            rewards = torch.tensor([group.rewards[0] for group in greedy], dtype=torch.float64)
+            rollouts = replace(rollouts, greedy_reward_P=rewards)
         advantages = dict(self.objective.advantages(rollouts)) if kept else {"advantage_N": torch.zeros(0)}
         scored_N = ~torch.isnan(rollouts.reward_S)[rollouts.sequence_N]
         advantages["advantage_N"] = advantages["advantage_N"].masked_fill(~scored_N, 0.0)
@@ -113,7 +120,7 @@ class RolloutSource:
             **{name: scores[name] for name in LOG_PROBS if name in scores},
             **advantages,
         }
-        stats = self._statistics(groups, rollouts)
+        stats = {**self._statistics(groups, rollouts), **self._operations(groups, greedy)}
         if "return_N" in advantages and rollouts.value_N is not None:
             stats.update(value_statistics(advantages["return_N"], rollouts.value_N, scored_N))
         if self.settings.dynamic_sampling > 1:
@@ -195,22 +202,31 @@ class RolloutSource:
     ) -> Rollouts:
         trajectories = [one for group in groups for one in group.trajectories]
         lengths = torch.tensor([one.length for one in trajectories], dtype=torch.long)
-        greedy = None
-        if "greedy_reward_P" in self.objective.rollout_needs:
-            settings = SamplingSettings(0.0, self.sampling.settings.max_tokens)
-            prompts = [Sample(sample.row_id, sample.prefix, ()) for sample in samples]
-            likely = self._groups(prompts, 1, settings, 0) if prompts else []
-            greedy = torch.tensor([group.rewards[0] for group in likely], dtype=torch.float64)
         return Rollouts(
             torch.arange(len(trajectories)).repeat_interleave(lengths),
             tuple(len(group.trajectories) for group in groups),
             torch.tensor([reward for group in groups for reward in group.rewards], dtype=torch.float64),
             torch.tensor([one.finished for one in trajectories], dtype=torch.bool),
             torch.tensor([value for one in trajectories for value in one.logprobs]),
-            greedy_reward_P=greedy,
             carried=carried,
             **scores,
         )
+
+    def _greedy(self, samples: Sequence[Sample]) -> list[Group]:
+        """A greedy completion of every prompt, where the objective needs its reward."""
+        if "greedy_reward_P" not in self.objective.rollout_needs or not samples:
+            return []
+        settings = SamplingSettings(0.0, self.sampling.settings.max_tokens)
+        return self._groups([Sample(sample.row_id, sample.prefix, ()) for sample in samples], 1, settings, 0)
+
+    def _operations(self, groups: Sequence[Group], greedy: Sequence[Group]) -> dict[str, Stat]:
+        """The tokens that a draw ran, greedy completions included: generation's, and those of each reward model."""
+        parts = (groups, greedy)
+        sampled = sum(rollout_tokens([one for group in part for one in group.trajectories]) for part in parts)
+        counts = {"num_rollout_tokens": Stat(sampled, 1)}
+        if self.rewards.judges:
+            counts["num_judged_tokens"] = Stat(sum(map(judged_tokens, parts)), 1)
+        return counts
 
     def _with_streams(
         self, samples: Sequence[Sample], groups: Sequence[Group], streams: Mapping[str, Tensor]

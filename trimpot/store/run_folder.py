@@ -16,6 +16,8 @@ from trimpot.store.environment import environment
 
 STATUSES = ("running", "done", "failed")
 _LOGS = ("metrics.jsonl", "alarms.jsonl", "samples.jsonl", "batches.jsonl")
+_BEFORE_RECIPE = re.compile(r"environment\.json|lineage\.parquet|\.(environment\.json|recipe\.yaml)\.[0-9a-f]+\.tmp")
+"""What a folder holds before its recipe is written, the temporary files of a killed process among it."""
 STAGE_NAME = re.compile(r"[a-z][a-z0-9_]*(-[0-9]+)?")
 
 
@@ -122,7 +124,7 @@ class StageFolder:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run. Make it with `create`, read it with `open`."""
+    """The folder of one run. Make it with `create`, read it with `open`. It is whole once it has its recipe."""
 
     path: Path
 
@@ -131,16 +133,24 @@ class RunFolder:
         """Makes a run folder with its environment.json.
 
         Raises:
-            UsageError: the path is a file, or a folder that holds something.
+            UsageError: the path is a file, or a folder that holds something (see `is_free`).
         """
         path = Path(path)
         if path.is_file():
             raise UsageError(str(path), "is a file, not a folder", "Choose another --output.")
-        if path.exists() and any(path.iterdir()):
+        if not cls.is_free(path):
             raise UsageError(str(path), "exists already and is not empty", "Choose another --output, or --resume it.")
         path.mkdir(parents=True, exist_ok=True)
         write_json(path / "environment.json", environment())
         return cls(path)
+
+    @staticmethod
+    def is_free(path: Path) -> bool:
+        """Whether a run folder can be made here: nothing is, or what a run leaves that was killed before its recipe."""
+        path = Path(path)
+        if not path.is_dir():
+            return not path.exists()
+        return all(_BEFORE_RECIPE.fullmatch(entry.name) for entry in path.iterdir())
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:

@@ -14,6 +14,10 @@ class LoopSettings:
     steps: int = setting(60, "optimiser steps", at_least=1)
     batch: int = setting(8, "rows (pairs, prompts) of a step", "TRL's per_device_train_batch_size", at_least=1)
     micro_batch_tokens: int = setting(4096, "tokens of one forward and backward pass", at_least=1)
+    recompute: bool = setting(
+        False, "drop each layer's activations and compute them again in the backward pass: less memory, more time",
+        "ours; TRL: gradient_checkpointing is on",
+    )  # fmt: skip
     max_length: int = setting(1024, "longest row in tokens; longer ones are cut", "TRL's SFTConfig", at_least=2)
     checkpoint_every: int = setting(20, "steps between checkpoints; 0: none", at_least=0)
     keep_checkpoints: int = setting(
