@@ -1,6 +1,6 @@
 """One peer's process: runs a job and speaks with the suite in lines of JSON. Not for calling by hand.
 
-After every step of a job that takes turns it writes {"step": seconds so far} and waits for a line; at the end it writes
+After every step of a job that takes turns it writes {"step": true} and waits for a line; at the end it writes
 {"result": …}. Everything else that it prints goes to standard error.
 """
 

@@ -62,6 +62,7 @@ class Target:
 
 
 TRL, ALLOCATOR = ("trl",), ("trl, same allocator",)
+GENERATE = ("generate", "generate_batch")
 LM_EVAL = ("lm-eval, batch 8",)
 NO_CHECKPOINTING = ("trl, same allocator, no checkpointing",)
 
@@ -70,6 +71,14 @@ JOBS = (
     Job("dpo", "dpo", "DPO, 4 pairs a step", "pairs/s", 5, (*TRL, *ALLOCATOR), takes_turns=True),
     Job("reward", "reward", "reward model, 4 pairs a step", "pairs/s", 4, (*TRL, *ALLOCATOR), takes_turns=True),
     Job("grpo", "grpo", "GRPO, 2 prompts x 8, 64 new tokens", "completions/s", 7, (*TRL, *ALLOCATOR), takes_turns=True),
+    Job(
+        "generation-mixed", "generation", "64 prompts of 20 to 240 tokens, 64 new tokens", "tokens/s", 10, GENERATE,
+        always={"workload": "mixed"},
+    ),
+    Job(
+        "generation-groups", "generation", "8 such prompts x 8, 64 new tokens", "tokens/s", 8, GENERATE,
+        always={"workload": "groups"},
+    ),
     Job(
         "likelihood-shared", "likelihood_vs_lm_eval", "log-likelihood, 4 choices, the same examples", "questions/s", 4,
         (*LM_EVAL, "lm-eval, batch 8, allocator set"), always={"workload": "shared"}, full={"questions": 8},
@@ -96,6 +105,9 @@ TARGETS = (
     Target("reward model, peak memory against TRL's defaults", "reward", "memory", 0.5, TRL),
     Target("GRPO, against TRL's defaults", "grpo", "ratio", 3.5, TRL),
     Target("GRPO, peak memory against TRL's defaults", "grpo", "memory", 0.5, TRL),
+    Target("generation, mixed prompts, against the faster of generate and generate_batch", "generation-mixed", "ratio",
+           2.7, GENERATE),
+    Target("generation, groups of 8, against the faster of the two", "generation-groups", "ratio", 3.5, GENERATE),
     Target("log-likelihood, against lm-eval", "likelihood-shared", "ratio", 5.0, LM_EVAL),
     Target("start of the command line, seconds", "startup", "seconds", 0.3),
-)
+)  # fmt: skip

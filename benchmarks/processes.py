@@ -19,6 +19,8 @@ from benchmarks.jobs import OURS, Job, Result
 ROOT = Path(__file__).parents[1]
 PATIENCE = 1800.0
 """Seconds after which a process that says nothing is given up."""
+GRACE = 30.0
+"""Seconds that a failing process has to print why."""
 
 
 class PeerError(Exception):
@@ -54,6 +56,9 @@ class Peer:
         ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
         line = self.process.stdout.readline() if ready else ""
         if not line:
+            # A failing process closes this way before it has printed why.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(GRACE if ready else 0)
             self.end()
             self.printed.seek(0)
             raise PeerError(f"{self.name}: " + self.printed.read()[-2000:].strip())

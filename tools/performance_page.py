@@ -115,8 +115,10 @@ def _rows(results: Mapping[str, Any]) -> str:
         theirs = (name, f"{statistics.median(row['theirs']):.4g}", f"{row['their_memory_bytes'] / 1e9:.1f}")
         lines.append((row["job"], *theirs, *ours, f"{row['ratio']:.2f}x", f"{row['memory_ratio']:.2f}x"))
     lines += [(one["job"], "**failed**", *[""] * 7) for one in results["failures"]]
+    titles = {row["job"]: row["title"] for row in results["rows"]}
+    jobs = "".join(f"- **{job}**: {title}\n" for job, title in titles.items())
     heads = ("Job", "Peer", "Its rate", "GB", "trimpot", "GB", "Of limit", "Ratio", "Memory")
-    return _table(heads, lines)
+    return _table(heads, lines) + "\n" + jobs
 
 
 def _images(results: Mapping[str, Any]) -> str:
@@ -127,12 +129,14 @@ def _images(results: Mapping[str, Any]) -> str:
 
 def _scaling(curves: Mapping[str, Any]) -> str:
     best = max(curves["length"], key=lambda point: point["tokens_per_second"])
-    last = curves["length"][-1]
-    share = last["tokens_per_second"] / best["tokens_per_second"]
+    most = best["tokens_per_second"]
+    ends = ", ".join(
+        f"{point['tokens_per_second'] / most:.0%} at {point['length']}"
+        for point in (curves["length"][0], curves["length"][-1])
+    )
     text = (
-        f"Training is fastest on rows of {best['length']} tokens ({best['tokens_per_second']:.0f} tokens/s); rows of "
-        f"{last['length']} keep {share:.0%} of that. A larger step shares the optimiser's part among more tokens, a "
-        "larger group its prompt among more completions."
+        f"By length of the rows, training is fastest at {best['length']} tokens ({most:.0f} tokens/s); of that {ends}. "
+        "A larger step shares the optimiser's part among more tokens, a larger group its prompt among more completions."
     )
     return f"## Scaling\n\n{text}\n\n" + _image("scaling", "Rates against row length, batch and group size")
 

@@ -138,7 +138,7 @@ def test_one_step_equals_padded_transformers_and_plain_adamw() -> None:
 
 
 def rollouts(policy: Policy, rows: int, prompts: int, objective: GRPO) -> RolloutSource:
-    some = [PromptRow(user(f"prompt {n}"), "x", verifier="contains") for n in range(rows)]
+    some = [PromptRow(user(f"prompt {n}"), "e", verifier="contains") for n in range(rows)]
     sampling = Sampling(ChatTemplate(policy.tokenizer), SamplingSettings(1.0, 8), prompts)
     rewards = Rewards(None, {}, 10.0)
     return RolloutSource(policy, some, sampling, RolloutSettings(group=4), objective, rewards, {}, 0)

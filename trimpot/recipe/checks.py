@@ -69,8 +69,6 @@ def check_recipe(recipe: Recipe, policy: Policy, done: Sequence[str] = ()) -> Ch
             continue
         with _naming(stage):
             _check_names(stage, recipe.stages[:number])
-            if SamplingSettings in stage.settings:
-                stage.get(SamplingSettings).check()
             check_models(recipe, stage, policy, descent)
             found = descent.before(stage) if stage.kind == "reward" else descent.during(stage)
             template = ChatTemplate(policy.tokenizer, () if found is None else ids_from(policy.model, found.count))

@@ -203,7 +203,10 @@ def _objective_type(kind: str, objective: Any, name: str) -> type | None:
 def _build(cls: type, given: Mapping[str, Any], name: str) -> Any:
     hints = typing.get_type_hints(cls)
     values = {key: convert(hints[key], value, f"{name}.{key}") for key, value in given.items()}
-    result = cls(**values)
+    try:
+        result = cls(**values)
+    except UsageError as error:  # from settings that check themselves, and know no stage
+        raise UsageError(f"{name}.{error.where}", error.problem, error.mend) from error
     check_settings(result, name)
     return result
 

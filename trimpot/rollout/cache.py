@@ -196,8 +196,16 @@ def attention_with_normaliser(
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         output, lse = kernel(query, key, value, attn_mask=bias, scale=scaling)
         return output, lse
-    scores = query @ key.transpose(2, 3) * (query.shape[3] ** -0.5 if scaling is None else scaling)
-    scores = scores.float() if bias is None else scores.float() + bias
+    return written_out(query, key, value, bias, scaling)
+
+
+def written_out(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scaling: float | None
+) -> tuple[Tensor, Tensor]:
+    """``attention_with_normaliser`` in plain operations, for other devices."""
+    scores = (query @ key.transpose(2, 3)).to(torch.promote_types(query.dtype, torch.float32))
+    scores = scores * (query.shape[3] ** -0.5 if scaling is None else scaling)
+    scores = scores if bias is None else scores + bias
     return scores.softmax(-1).to(value.dtype) @ value, scores.logsumexp(-1)
 
 

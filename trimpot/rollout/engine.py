@@ -1,4 +1,4 @@
-"""Generation in the training process, on the training weights: no copy, no synchronisation, exact log-probs."""
+"""Generation in the training process, on the weights of the moment: nothing to synchronise, exact log-probs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trimpot.core.errors import UsageError
 from trimpot.core.seeds import seed_for
+from trimpot.core.settings import check_settings
 from trimpot.data.template import ChatTemplate
 from trimpot.models.policy import Policy, sliding_window
 from trimpot.rollout.cache import DecodeCache, Waves
@@ -114,7 +115,7 @@ def generate(
     Raises:
         UsageError: a setting out of range, an empty prompt, or one that leaves no room in the model's context.
     """
-    settings.check()
+    check_settings(settings)
     _check_room(policy, prompts, settings.max_tokens)
     names = range(len(prompts)) if names is None else names
     results: list[list[Completion]] = [[Completion() for _ in range(samples)] for _ in prompts]
@@ -128,7 +129,7 @@ def generate(
 def _decode(
     policy: Policy, head: Linear, waiting: deque[_Group], settings: SamplingSettings, progress: Progress
 ) -> None:
-    ends, stops = end_tokens(policy), StopStrings(policy.tokenizer, settings.stop)
+    ends, stops = end_tokens(policy), StopStrings(policy.tokenizer, settings.stop or ())
     total, done = sum(len(group.rows) for group in waiting), 0
     waves: list[_Wave] = []
     while waiting or waves:

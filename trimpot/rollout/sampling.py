@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from trimpot.core.errors import UsageError
-from trimpot.core.settings import check_settings, setting
+from trimpot.core.settings import setting
 
 BLOCK = 128
 """Words of one block: a draw searches the sums of blocks, then one block; divides most vocabularies."""
@@ -38,18 +38,18 @@ class SamplingSettings:
         0.0, "leave out words less likely than this share of the likeliest; 0: off",
         "arXiv 2407.01082; off in TRL's GRPOConfig", at_least=0, at_most=1,
     )  # fmt: skip
-    stop: tuple[str, ...] = setting((), "texts that end a completion, each staying in it; none: end tokens alone")
+    stop: tuple[str, ...] | None = setting(
+        None, "texts that end a completion and stay in it; default: end tokens alone"
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.stop, str) or not all(isinstance(text, str) and text for text in self.stop or ()):
+            raise UsageError("stop", f"{self.stop!r} is no list of texts", "Give texts of at least one character.")
 
     @property
     def truncates(self) -> bool:
         """Whether words are left out of the distribution."""
         return self.temperature > 0 and (self.top_k > 0 or self.top_p < 1 or self.min_p > 0)
-
-    def check(self) -> None:
-        """Raises UsageError for a value out of range and for an empty stop string, which would end everything."""
-        check_settings(self)
-        if isinstance(self.stop, str) or not all(isinstance(text, str) and text for text in self.stop):
-            raise UsageError("stop", f"{self.stop!r} is no list of texts", "Give texts of at least one character.")
 
 
 def choose(logits_RV: Tensor, uniform_R: Tensor, settings: SamplingSettings) -> tuple[Tensor, Tensor, Tensor]:
