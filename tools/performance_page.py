@@ -37,6 +37,7 @@ SETTINGS = """## What the settings mean
   blocks back to the kernel, and the next tensor of that size is faulted in again, page by page. `trimpot` calls
   `mallopt(M_MMAP_MAX, 0)` and switches trimming off when it starts (`trimpot.models.allocator`), so freed memory stays
   with the process and is used again. It changes no result. The price: memory that a process once needed stays with it.
+  `trimpot run --system-allocator` leaves the allocator as it is.
   A program that imports trimpot decides for itself: nothing is set unless it calls `keep_freed_memory()`. Elsewhere
   than under glibc the call does nothing.
 - **no checkpointing**: TRL keeps all activations: faster, and more memory.

@@ -98,3 +98,25 @@ def test_help_imports_nothing_heavy(folder: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == "[]", done.stdout
+
+
+def test_resume_names_the_folder_alone(folder: Path) -> None:
+    done = trimpot(folder, "run", "recipe.yaml", "--resume", "out", "--output", "other")
+    assert done.returncode == 2
+    assert "--output is given beside --resume" in done.stderr
+    assert not (folder / "other").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--system-allocator"]])
+def test_freed_memory_is_kept_unless_told_otherwise(options: list[str], folder: Path, monkeypatch) -> None:
+    from typer.testing import CliRunner
+
+    from trimpot.cli.main import app
+    from trimpot.models import allocator
+
+    asked: list[bool] = []
+    monkeypatch.setattr(allocator, "keep_freed_memory", lambda: asked.append(True))
+    monkeypatch.chdir(folder)
+    result = CliRunner().invoke(app, ["run", "recipe.yaml", "--output", "out", *options])
+    assert result.exit_code == 0, result.output
+    assert bool(asked) == (not options)

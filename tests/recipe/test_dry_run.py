@@ -85,3 +85,9 @@ def test_every_stage_is_evaluated_and_that_takes_time(folder: Path) -> None:
     evaluated = estimates(stages, {"suite": "prompts.jsonl", "max_tokens": 8})
     assert evaluated["base"].rows == 4
     assert evaluated["sft"].seconds == pytest.approx(plain.seconds + evaluated["base"].seconds)
+
+
+def test_recomputation_takes_less_memory(folder: Path) -> None:
+    rows = {"data": "chat.jsonl", "steps": 2, "batch": 4}
+    found = estimates([{"sft": rows}, {"sft": {**rows, "name": "less", "recompute": True}}])
+    assert found["less"].memory_bytes < found["sft"].memory_bytes

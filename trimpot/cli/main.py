@@ -29,8 +29,10 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit with status 1 when 
 def demo(output: Output = None, strict: Strict = False, json: Json = False) -> None:
     """The whole pipeline on the embedded model and generated rows: about 10 minutes on two cores."""
     from trimpot.cli.run import run_command
+    from trimpot.models.allocator import keep_freed_memory
     from trimpot.recipe.demo import demo_recipe
 
+    keep_freed_memory()
     run_command(demo_recipe(), "demo", output, None, strict, json)
 
 
@@ -41,12 +43,19 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print stages, tokens, memory and time; no run.")] = False,
     output: Output = None,
     resume: Annotated[Path | None, typer.Option("--resume", help="Go on with this run folder.")] = None,
+    system_allocator: Annotated[
+        bool, typer.Option("--system-allocator", help="Give freed memory back to the system: slower on a CPU.")
+    ] = False,
     strict: Strict = False,
     json: Json = False,
 ) -> None:
     """Run a recipe, or say what it would do."""
     from trimpot.cli.run import dry_run_command, run_command
+    from trimpot.models.allocator import keep_freed_memory
     from trimpot.recipe.read import read_recipe
+
+    if resume is not None and output is not None:
+        raise UsageError("run", "--output is given beside --resume, which names the folder", "Give one of the two.")
 
     read = [(path, read_recipe(path, overrides or ())) for path in recipes]
     if dry_run:
@@ -55,6 +64,8 @@ def run(
     if len(read) > 1:
         raise UsageError("run", f"{len(read)} recipes given", "Run one at a time, or add --dry-run.")
     path, recipe = read[0]
+    if not system_allocator:
+        keep_freed_memory()
     run_command(recipe, path.stem, output, resume, strict, json)
 
 

@@ -78,16 +78,17 @@ def run_command(
     recipe: Recipe, name: str, output: Path | None, resume: Path | None, strict: bool, as_json: bool
 ) -> None:
     """Runs a recipe with progress, writes its report and prints the stages' table."""
-    from trimpot.models.allocator import keep_freed_memory
-
-    keep_freed_memory()
     target = resume or output or Path("runs") / f"{name}-{now()[:19].replace(':', '').replace('T', '-')}"
     printer = Printer()
     try:
         with printer.bars:
             run = run_recipe(recipe, target, resume=resume is not None, listener=printer)
     except KeyboardInterrupt:
-        print(f"trimpot: stopped. Go on with: trimpot run {target}/recipe.yaml --resume {target}", file=sys.stderr)
+        begun = (target / "recipe.yaml").exists()
+        mend = (
+            f"Go on with: trimpot run {target}/recipe.yaml --resume {target}" if begun else "Nothing was written yet."
+        )
+        print(f"trimpot: stopped. {mend}", file=sys.stderr)
         raise typer.Exit(130) from None
     path = write_report(run)
     _print_result(run, path, as_json)

@@ -12,7 +12,7 @@ def keep_freed_memory() -> bool:
     """Sets mallopt(no trim, no mmap), so that tensors freed and made again are not faulted in anew.
 
     Edge cases: returns False and does nothing where the C library is not glibc.
-    Source: ours; measured in benchmarks/sft_vs_trl.py. The price: memory freed stays with the process.
+    Source: ours; measured by the benchmark suite (`make bench`). The price: memory freed stays with the process.
     """
     if not sys.platform.startswith("linux"):
         return False

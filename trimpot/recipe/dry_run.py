@@ -196,7 +196,10 @@ def _memory(stage: Stage, policy: Policy, parameters: int, tokens: int) -> float
     states += parameters * size * _judges(stage)
     if CriticSettings in stage.settings:
         states += parameters * size * 4
-    return PROCESS_BYTES + states + tokens * layers * hidden * BYTES_PER_HIDDEN
+    loop: LoopSettings = stage.get(LoopSettings)
+    # Recomputation keeps what enters each layer, and one layer's activations at a time.
+    per_hidden = layers * size + BYTES_PER_HIDDEN if loop.recompute else layers * BYTES_PER_HIDDEN
+    return PROCESS_BYTES + states + tokens * hidden * per_hidden
 
 
 def _evaluation(name: str, settings: EvaluationSettings, items: int, basis: Basis) -> StageEstimate:
