@@ -160,8 +160,11 @@ def main(arguments: list[str]) -> int:
             parser.error(f"cannot go on with {given.output}: {reason}; run without --resume")
         results = {**old, "load_average": max(old["load_average"], results["load_average"])}
     # A terminated run ends its peers' processes as an interrupted one does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    good = run([job for job in JOBS if job.name in chosen], results, given.output)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        good = run([job for job in JOBS if job.name in chosen], results, given.output)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if given.json:
         print(given.output.read_text())
     return 0 if good else 1
