@@ -105,8 +105,8 @@ def build_prompts(model: str, count: int) -> list[tuple[int, ...]]:
 
 def _trimpot(model: str) -> Generate:
     from trimpot.models.load import load
-    from trimpot.rollout.engine import SamplingSettings
     from trimpot.rollout.engine import generate as trimpot_generate
+    from trimpot.rollout.sampling import SamplingSettings
 
     policy = load(model)
 

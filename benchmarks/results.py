@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import statistics
@@ -18,11 +17,9 @@ PEER_LIBRARIES = ("trl", "lm_eval", "accelerate", "datasets")
 
 def new_results(repeats: int, quick: bool) -> dict[str, Any]:
     """An empty record of a run: where, with what and how it is made."""
-    from trimpot.store.environment import environment
+    from trimpot.store.environment import LIBRARIES, environment
 
-    found = environment()
-    versions = {name: _version(name) for name in PEER_LIBRARIES}
-    found["versions"] = {**found["versions"], **versions}  # type: ignore[dict-item]
+    found = environment((*LIBRARIES, *PEER_LIBRARIES))
     threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or found["cpu_count"]
     settings = {"repeats": repeats, "quick": quick, "threads": threads}
     load = os.getloadavg()[0]
@@ -154,10 +151,3 @@ def write_results(path: Path, results: dict[str, Any]) -> None:
     from trimpot.store.atomic import write_json
 
     write_json(path, {**results, "targets": judged(results)})
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None

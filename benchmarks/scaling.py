@@ -99,7 +99,8 @@ def _second_step(steps: Iterator[Any]) -> float:
 
 def _group(policy: Any, ids: Sequence[int], group: int, new_tokens: int) -> dict[str, float]:
     from trimpot.core.samples import Branch, Sample
-    from trimpot.rollout.engine import SamplingSettings, generate
+    from trimpot.rollout.engine import generate
+    from trimpot.rollout.sampling import SamplingSettings
 
     prompt = tuple(ids[:PROMPT_TOKENS])
     settings = SamplingSettings(temperature=1.0, max_tokens=new_tokens)

@@ -153,6 +153,11 @@ def main(arguments: list[str]) -> int:
         parser.error(f"unknown jobs: {', '.join(sorted(unknown))}; known: {names}")
     if given.repeats < 1:
         parser.error("--repeats must be at least 1")
+    if given.quick and given.output == RESULTS:
+        parser.error("--quick needs an --output: small sizes do not replace the record")
+    there = read_results(given.output)["finished"] if given.output.exists() and not given.resume else ()
+    if lost := set(there) - set(chosen):
+        parser.error(f"{given.output} holds {', '.join(sorted(lost))} too: give another --output, or --resume")
     results = new_results(1 if given.quick else given.repeats, given.quick)
     if given.resume and given.output.exists():
         old = read_results(given.output)

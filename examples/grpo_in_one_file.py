@@ -31,7 +31,8 @@ from trimpot.core.tensors import pack_one
 from trimpot.data.embedded import embedded_rows
 from trimpot.data.template import ChatTemplate
 from trimpot.models import load
-from trimpot.rollout.engine import Completion, SamplingSettings, generate
+from trimpot.rollout.engine import Completion, generate
+from trimpot.rollout.sampling import SamplingSettings
 
 ROWS, PROMPTS, GROUP, UPDATES = 64, 4, 8, 2
 SAMPLING = SamplingSettings(temperature=1.0, max_tokens=16)

@@ -227,3 +227,13 @@ def test_a_failing_process_says_why():
             OURS,
             {"model": "/nowhere", "batch": 1, "max_length": 9, "operators": 1},
         )
+
+
+def test_small_sizes_and_some_jobs_do_not_replace_the_record(measured, file, capsys):
+    with pytest.raises(SystemExit):
+        suite.main(["--quick"])
+    assert "--quick needs an --output" in capsys.readouterr().err
+    suite.main(["--only", "dpo", "--output", str(file)])
+    with pytest.raises(SystemExit):
+        suite.main(["--only", "reward", "--output", str(file)])
+    assert "holds dpo too" in capsys.readouterr().err

@@ -11,8 +11,9 @@ from trimpot.data.template import ChatTemplate
 from trimpot.evaluation.best_of import best_of_n, by_majority, by_reward, by_verifier
 from trimpot.evaluation.run import evaluate, outcomes_of
 from trimpot.models.tiny import tiny
-from trimpot.rollout.engine import Completion, SamplingSettings
+from trimpot.rollout.engine import Completion
 from trimpot.rollout.rewards import RewardModelJudge
+from trimpot.rollout.sampling import SamplingSettings
 
 ROWS = [PromptRow((Message("user", f"say {n}"),), "ab", slices={"task": "say"}) for n in range(3)]
 

@@ -81,7 +81,7 @@ def test_variable_length_kernel_gets_the_same_result(monkeypatch: pytest.MonkeyP
 
     def kernel(
         q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cu_q: torch.Tensor, cu_k: torch.Tensor,
-        max_q: int, max_k: int, *, scale: float | None, window_size: tuple[int, int],
+        max_q: int, max_k: int, *, scale: float | None, window_size: tuple[int, int], enable_gqa: bool,
     ) -> torch.Tensor:  # fmt: skip
         assert window_size == (-1, 0)
         outputs = []
@@ -92,7 +92,8 @@ def test_variable_length_kernel_gets_the_same_result(monkeypatch: pytest.MonkeyP
             assert rows <= max_q
             assert keys <= max_k
             mask = torch.ones(rows, keys, dtype=torch.bool).tril(keys - rows)
-            outputs.append(torch.nn.functional.scaled_dot_product_attention(*one, value, attn_mask=mask, scale=scale))
+            options = {"attn_mask": mask, "scale": scale, "enable_gqa": enable_gqa}
+            outputs.append(torch.nn.functional.scaled_dot_product_attention(*one, value, **options))
         return torch.cat(outputs, 1).transpose(0, 1)
 
     policy, batch = tiny("0.1m"), pack_one(some_samples())

@@ -21,7 +21,8 @@ from trimpot.models.student import Student
 from trimpot.models.tiny import tiny
 from trimpot.models.trunk import Trunk
 from trimpot.objectives.distill.gkd import GKD
-from trimpot.rollout.engine import SamplingSettings, generate
+from trimpot.rollout.engine import generate
+from trimpot.rollout.sampling import SamplingSettings
 
 ARCHITECTURES = ["llama", "qwen3", "gemma", "gpt2", "mistral"]
 

@@ -18,7 +18,8 @@ from trimpot.models.adapters import TrainableSettings, choose_trainable
 from trimpot.models.export import export
 from trimpot.models.policy import Policy
 from trimpot.models.tiny import tiny
-from trimpot.rollout.engine import SamplingSettings, generate
+from trimpot.rollout.engine import generate
+from trimpot.rollout.sampling import SamplingSettings
 
 ARCHITECTURES = ["llama", "qwen3", "gemma", "gpt2", "mistral"]
 KINDS = ["prompt", "prefix"]

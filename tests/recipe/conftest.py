@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from trimpot.recipe.context import Silence
+from trimpot.recipe.read import Recipe
+from trimpot.recipe.run import run_recipe
 
 RECIPE = """
 model: tiny-0.1m
@@ -24,6 +29,28 @@ stages:
 def own_cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """What runs keep for other runs goes to a folder of the test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+class StopError(Exception):
+    """Stands for a kill inside the process."""
+
+
+@pytest.fixture
+def run_until() -> Callable[..., None]:
+    """Runs a recipe until a stage has done a step (0: until it begins), and stops there."""
+
+    def run(recipe: Recipe, output: Path, stage: str, step: int, resume: bool = False) -> None:
+        def stop(here: str, done: int) -> None:
+            if (here, done) == (stage, step):
+                raise StopError
+
+        listener = Silence()
+        listener.stage_begins = lambda one, done, steps: stop(one.name, 0)
+        listener.step_done = lambda one, done: stop(one.name, done.number)
+        with pytest.raises(StopError):
+            run_recipe(recipe, output, resume=resume, listener=listener)
+
+    return run
 
 
 def write_rows(path: Path, rows: list) -> None:

@@ -13,15 +13,25 @@ from trimpot.data.template import ChatTemplate
 from trimpot.models.quantised import quantise
 from trimpot.models.reward import from_policy
 from trimpot.models.tiny import tiny
-from trimpot.recipe.compute import Weights, judge_weights, sampling_flops, stage_flops, training_flops, weights_of
+from trimpot.recipe.compute import (
+    Weights,
+    flops_of_stage,
+    judge_weights,
+    sampling_flops,
+    stage_flops,
+    training_flops,
+    weights_of,
+)
 from trimpot.recipe.read import build_recipe
 from trimpot.recipe.run import run_recipe
-from trimpot.rollout.engine import Completion, SamplingSettings, generate
+from trimpot.rollout.engine import Completion, generate
 from trimpot.rollout.groups import Group, judged_tokens
 from trimpot.rollout.rewards import RewardModelJudge, Rewards
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.rollout.settings import RolloutSettings, Sampling
 from trimpot.rollout.source import RolloutSource
 from trimpot.rollout.trajectories import Trajectory, Turn
+from trimpot.store.run_folder import RunFolder
 
 
 def test_by_hand():
@@ -133,3 +143,16 @@ def test_what_a_draw_is_scored_by(settings, names):
         policy, rows, sampling, stage.get(RolloutSettings), stage.objective, Rewards(None, {}, 1.0), scorers, 0
     )
     assert sorted(source.scorers) == names
+
+
+def test_rows_made_of_rows_cost_both(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run")
+    for name, flops, settings in (
+        ("first", 3.0, {"prompts": "file.jsonl"}),
+        ("second", 5.0, {"prompts": "stage:first"}),
+        ("sft", 7.0, {"data": "stage:second"}),
+    ):
+        folder = run.stage(name)
+        folder.path.mkdir(exist_ok=True)
+        folder.write_record({"kind": name, "index": 0, "status": "done", "flops": flops, "settings": settings})
+    assert flops_of_stage(run, "sft") == 15.0

@@ -91,3 +91,19 @@ def test_recomputation_takes_less_memory(folder: Path) -> None:
     rows = {"data": "chat.jsonl", "steps": 2, "batch": 4}
     found = estimates([{"sft": rows}, {"sft": {**rows, "name": "less", "recompute": True}}])
     assert found["less"].memory_bytes < found["sft"].memory_bytes
+
+
+def test_a_draw_that_is_used_again_is_sampled_once(folder: Path) -> None:
+    size, sampled = weights_of(tiny("0.1m").model), 4 * 8 * COMPLETION_SHARE
+    reused = {**GRADIENT, "epochs": 3, "minibatches": 2}
+    one = estimates([{"policy_gradient": reused}])["grpo"]
+    once, steps = 2 * size * sampled * 2 / 6, 5
+    assert one.operations == pytest.approx(steps * (6 * size * one.tokens_per_step / 2 + once))
+
+
+def test_the_reference_reads_a_row_of_a_file_once(folder: Path) -> None:
+    pairs = [{"prompt": f"say {n}", "chosen": "ab", "rejected": "ba"} for n in range(4)]
+    Path("pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in pairs))
+    size = weights_of(tiny("0.1m").model)
+    one = estimates([{"preference": {"data": "pairs.jsonl", "steps": 8, "batch": 2}}])["preference"]
+    assert one.operations == pytest.approx(8 * (6 + 2 * 4 / 16) * size * one.tokens_per_step)

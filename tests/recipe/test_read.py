@@ -14,7 +14,7 @@ from trimpot.models.adapters import TrainableSettings
 from trimpot.models.export import export
 from trimpot.recipe.read import build_recipe, read_recipe
 from trimpot.recipe.run import run_recipe
-from trimpot.rollout.engine import SamplingSettings
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.rollout.settings import RolloutSettings
 from trimpot.training.settings import LoopSettings, OptimizerSettings
 
@@ -117,6 +117,12 @@ def test_an_override_without_a_value_takes_a_key_out() -> None:
         ("stages: [{sft: {data: a, 3: 4}}]", "sft.3: is not a setting"),
         ("stages: [{policy_gradient: {data: a, preset: [paper]}}]", "preset.*is unknown"),
         ("stages: [{sft: {data: a, steps: yes}}]", "sft.steps: True is not a number"),
+        ("stages: [{sft: {data: a, rows: yes}}]", "sft.rows: True is not a number"),
+        ("stages: [{sft: {data: a, learning_rate: .inf}}]", "learning_rate: inf is out of range. Give a finite number"),
+        ("stages: [{policy_gradient: {data: a, rewards: {exact: yes}}}]", "rewards.exact: True is not a number"),
+        ("stages: [{policy_gradient: {data: a, rewards: {exact: 1, math: high}}}]", "rewards.math: 'high' is not of"),
+        ("stages: [{policy_gradient: {data: a, rewards: exact}}]", "not of type mapping of names to numbers"),
+        ("stages: [{policy_gradient: {data: a, stop: x}}]", "not of type list of texts"),
         ("stages: [{sft: {data: a, lora_rank: 4}}]", "lora_rank: does nothing with trainable: all. Set"),
         ("stages: [{sft: {data: a, trainable: lora, last_layers: 1}}]", "last_layers: does nothing with trainable"),
         ("stages: [{sft: {data: a, virtual_tokens: 8}}]", "Set trainable: prompt or prefix, or leave"),
@@ -225,3 +231,10 @@ def test_other_bad_input_leaves_nothing_behind(recipe_file: Path, tmp_path: Path
         with pytest.raises(UsageError, match=words):
             run_recipe(read_recipe(recipe_file, [override]), tmp_path / "run")
         assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("text", ["stages: [{sft: {data: a, name: 2024-13-01}}]", "stages: &a [*a]"])
+def test_yaml_that_python_cannot_hold_gets_one_clear_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"is not valid YAML|not one stage"):
+        read_recipe(tmp_path / "recipe.yaml")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,27 +21,6 @@ from trimpot.training import frozen_rows
 WORDS = ["ab", "ba", "aab", "abb", "bab", "bba"]
 HEAD = {"trainable": "head", "held_out": 0.0, "learning_rate": 1e-2}
 LAST = {"trainable": "last_k", "last_layers": 1, "learning_rate": 1e-3}
-
-
-class StopError(Exception):
-    """Stands for a kill inside the process."""
-
-
-class StopAt:
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def stage_begins(self, stage, done: int, steps: int) -> None: ...
-
-    def step_done(self, stage, step) -> None:
-        if step.number == self.step:
-            raise StopError
-
-    def alarm(self, stage, finding) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-    def progress(self, what: str, done: int, total: int) -> None: ...
 
 
 @pytest.fixture
@@ -169,14 +149,13 @@ def test_a_policy_has_no_head_of_its_own(rows: dict, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("memory", [2**30, 0], ids=["memory", "file"])
 def test_bug_12_a_stopped_run_meets_the_same_states(
-    memory: int, rows: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    memory: int, rows: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_until: Callable[..., None]
 ) -> None:
     monkeypatch.setattr(frozen_rows, "MEMORY_BYTES", memory)
     given = {**LAST, "data": rows["sft"], "batch": 4, "steps": 8, "checkpoint_every": 2, "micro_batch_tokens": 60}
     recipe = recipe_of([{"sft": given}])
     run_recipe(recipe, tmp_path / "whole")
-    with pytest.raises(StopError):
-        run_recipe(recipe, tmp_path / "stopped", listener=StopAt(5))
+    run_until(recipe, tmp_path / "stopped", "sft", 5)
     run_recipe(recipe, tmp_path / "stopped", resume=True)
     runs = [RunFolder.open(tmp_path / name) for name in ("whole", "stopped")]
     assert losses(runs[0], "sft") == losses(runs[1], "sft")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,41 +110,20 @@ def test_bug_12_kill_and_resume_repeats_every_line_bitwise(recipe_file: Path, tm
     assert final[0] == final[1]
 
 
-class StopError(Exception):
-    """Stands for a kill inside the process."""
-
-
-class StopAt:
-    def __init__(self, stage: str, step: int) -> None:
-        self.place = (stage, step)
-
-    def stage_begins(self, stage, done: int, steps: int) -> None: ...
-
-    def step_done(self, stage, step) -> None:
-        if (stage.name, step.number) == self.place:
-            raise StopError
-
-    def alarm(self, stage, finding) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-    def progress(self, what: str, done: int, total: int) -> None: ...
-
-
 @pytest.mark.parametrize("places", [[("sft", 2)], [("sft", 4), ("sft", 8)], [("policy_gradient", 5)]])
-def test_bug_12_stop_and_resume_repeats_every_line(recipe_file: Path, tmp_path: Path, places: list) -> None:
+def test_bug_12_stop_and_resume_repeats_every_line(
+    recipe_file: Path, tmp_path: Path, places: list, run_until: Callable[..., None]
+) -> None:
     recipe = read_recipe(recipe_file)
     run_recipe(recipe, tmp_path / "whole")
     for number, place in enumerate(places):
-        with pytest.raises(StopError):
-            run_recipe(recipe, tmp_path / "stopped", resume=number > 0, listener=StopAt(*place))
+        run_until(recipe, tmp_path / "stopped", *place, resume=number > 0)
     run_recipe(recipe, tmp_path / "stopped", resume=True)
     assert logs(tmp_path / "stopped") == logs(tmp_path / "whole")
 
 
-def test_resume_refuses_another_recipe(recipe_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(StopError):
-        run_recipe(read_recipe(recipe_file), tmp_path / "run", listener=StopAt("sft", 1))
+def test_resume_refuses_another_recipe(recipe_file: Path, tmp_path: Path, run_until: Callable[..., None]) -> None:
+    run_until(read_recipe(recipe_file), tmp_path / "run", "sft", 1)
     with pytest.raises(UsageError, match="another recipe"):
         run_recipe(read_recipe(recipe_file, ["sft.steps=9"]), tmp_path / "run", resume=True)
 
@@ -164,19 +144,18 @@ def test_a_run_killed_before_its_folder_was_whole_begins_anew(
 
 
 def test_a_kill_between_the_folder_and_its_recipe(
-    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_until: Callable[..., None]
 ) -> None:
     def kill(*_: object) -> None:
-        raise StopError
+        raise KeyboardInterrupt
 
     recipe = read_recipe(recipe_file)
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "write_recipe", kill)
-        with pytest.raises(StopError):
+        with pytest.raises(KeyboardInterrupt):
             run_recipe(recipe, tmp_path / "run")
     assert (tmp_path / "run" / "environment.json").exists()
-    with pytest.raises(StopError):
-        run_recipe(recipe, tmp_path / "run", resume=True, listener=StopAt("sft", 1))
+    run_until(recipe, tmp_path / "run", "sft", 1, resume=True)
     with pytest.raises(UsageError, match="exists already"):
         run_recipe(recipe, tmp_path / "run")
     (tmp_path / "run" / "recipe.yaml").unlink()

@@ -18,10 +18,9 @@ CPU = torch.device("cpu")
 
 def packed(tokens: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values of packed tokens, as a layer gives them."""
-    return tuple(  # type: ignore[return-value]
-        torch.randn(1, tokens, heads, SIZE, generator=generator, dtype=torch.float64).transpose(1, 2)
-        for heads in (HEADS, GROUPS, GROUPS)
-    )
+    every = torch.randn(1, tokens, HEADS + 2 * GROUPS, SIZE, generator=generator, dtype=torch.float64).transpose(1, 2)
+    query, key, value = every.split((HEADS, GROUPS, GROUPS), dim=1)
+    return query, key, value
 
 
 def attention(query_AD: Tensor, keys: list[Tensor], values: list[Tensor], window: int | None) -> Tensor:

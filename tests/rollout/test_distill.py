@@ -13,7 +13,8 @@ from trimpot.data.template import ChatTemplate
 from trimpot.models.policy import Policy
 from trimpot.models.tiny import tiny
 from trimpot.rollout.distill import DistillSettings, DistillSource
-from trimpot.rollout.engine import SamplingSettings, generate
+from trimpot.rollout.engine import generate
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.rollout.source import Sampling
 
 LONG = ChatRow(

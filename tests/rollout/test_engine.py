@@ -17,8 +17,9 @@ from trimpot.models.policy import Policy
 from trimpot.models.tiny import tiny
 from trimpot.rollout import engine
 from trimpot.rollout.cache import DecodeCache
-from trimpot.rollout.engine import Completion, SamplingSettings, generate
+from trimpot.rollout.engine import Completion, generate
 from trimpot.rollout.packed import packed_weights
+from trimpot.rollout.sampling import SamplingSettings
 
 PROMPTS = [(5, 6, 7), (9,), (11, 12, 13, 14, 15, 16, 17), (20, 21)]
 

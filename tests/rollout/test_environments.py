@@ -20,9 +20,9 @@ from trimpot.data.template import ChatTemplate
 from trimpot.models.policy import Policy
 from trimpot.models.tiny import byte_tokenizer, tiny
 from trimpot.objectives.policy_gradient.grpo import GRPO
-from trimpot.rollout.engine import SamplingSettings
 from trimpot.rollout.environments import Calculator, Reply, Retry, calculate, find_environment, reply_ids
 from trimpot.rollout.rewards import Rewards, Scored
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.rollout.source import RolloutSettings, RolloutSource, Sampling
 from trimpot.rollout.trajectories import Play, Trajectory, Turn, sample_trajectories
 

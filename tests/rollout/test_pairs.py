@@ -14,9 +14,9 @@ from trimpot.data.template import ChatTemplate
 from trimpot.models.policy import Policy
 from trimpot.models.tiny import tiny
 from trimpot.objectives.preference.dpo import DPO
-from trimpot.rollout.engine import SamplingSettings
 from trimpot.rollout.pairs import OnlinePairSource
 from trimpot.rollout.rewards import Rewards, Scored
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.rollout.source import Sampling
 from trimpot.training.loop import Plan, TrainState, train
 from trimpot.training.reference import reference_of

@@ -16,9 +16,9 @@ from trimpot.core.stats import Stat
 from trimpot.data.template import ChatTemplate
 from trimpot.models.tiny import tiny
 from trimpot.objectives.policy_gradient.grpo import GRPO
-from trimpot.rollout.engine import SamplingSettings
 from trimpot.rollout.reuse import ReusedDraws
 from trimpot.rollout.rewards import Rewards, Scored
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.rollout.source import RolloutSettings, RolloutSource, Sampling
 from trimpot.training.loop import Plan, TrainState, train
 from trimpot.training.settings import LoopSettings, OptimizerSettings

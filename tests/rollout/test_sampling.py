@@ -187,3 +187,15 @@ def test_a_recipe_may_say_them_all() -> None:
     given = {"top_k": 50, "top_p": 0.9, "min_p": 0.05, "stop": ["\n\n", "Answer:"]}
     settings = build_stage("policy_gradient", "pg", {"data": "rows.jsonl", **given}).get(SamplingSettings)
     assert settings == SamplingSettings(top_k=50, top_p=0.9, min_p=0.05, stop=("\n\n", "Answer:"))
+
+
+@pytest.mark.parametrize("words", [200, 256])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_diverged_model_gives_nan_and_no_word_outside(words: int, temperature: float) -> None:
+    logits = random_logits(2, words)
+    logits[1, 3] = float("nan")
+    tokens, logprobs, entropies = choose(logits, uniforms(2), SamplingSettings(temperature))
+    assert 0 <= int(tokens.min()) <= int(tokens.max()) < words
+    assert bool(logprobs[0].isfinite())
+    assert bool(logprobs[1].isnan())
+    assert bool(entropies[1].isnan())

@@ -14,8 +14,8 @@ from trimpot.data.template import ChatTemplate
 from trimpot.models.policy import Policy
 from trimpot.models.tiny import tiny
 from trimpot.objectives.policy_gradient.grpo import GRPO
-from trimpot.rollout.engine import SamplingSettings
 from trimpot.rollout.rewards import Rewards
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.rollout.scoring import same_weights, token_scores
 from trimpot.rollout.source import RolloutSettings, RolloutSource, Sampling
 

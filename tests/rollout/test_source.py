@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import pytest
@@ -23,8 +23,9 @@ from trimpot.objectives.policy_gradient.grpo import GRPO
 from trimpot.objectives.policy_gradient.ppo import PPO
 from trimpot.objectives.policy_gradient.remax import ReMax
 from trimpot.objectives.policy_gradient.rollouts import Rollouts
-from trimpot.rollout.engine import Completion, SamplingSettings, decode, generate
+from trimpot.rollout.engine import Completion, decode, generate
 from trimpot.rollout.rewards import Rewards, Scored
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.rollout.settings import check_together
 from trimpot.rollout.source import RolloutSettings, RolloutSource, Sampling
 
@@ -161,6 +162,21 @@ def test_streams_equal_direct_scoring_whatever_the_micro_batches() -> None:
     assert rollouts.carried == {"carried": 2.0}
     assert rollouts.reward_S.tolist() == [record["reward"] for record in draw.records]
     assert rollouts.finished_S.tolist() == [record["finished"] for record in draw.records]
+
+
+def test_greedy_completions_end_where_the_others_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, seen = tiny(), []
+    one = source(policy, objective=Needy([]), scorers=scorers_of(policy))
+    one.sampling = replace(one.sampling, settings=SamplingSettings(1.0, LIMIT, stop=("q",)))
+    groups = one._groups
+
+    def spied(prompts: Any, samples: int, settings: SamplingSettings, seed: int) -> Any:
+        seen.append((settings.temperature, settings.stop))
+        return groups(prompts, samples, settings, seed)
+
+    monkeypatch.setattr(one, "_groups", spied)
+    one.draw(1, {})
+    assert seen == [(1.0, ("q",)), (0.0, ("q",))]
 
 
 def test_greedy_rewards_are_those_of_the_most_likely_completions() -> None:

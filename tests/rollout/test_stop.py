@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from trimpot.models.tiny import byte_tokenizer, tiny
-from trimpot.rollout.engine import SamplingSettings, decode, generate
+from trimpot.rollout.engine import decode, generate
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.rollout.stop import StopStrings
 
 PROMPTS = [(5, 6, 7), (9,), (11, 12, 13, 14, 15, 16, 17), (20, 21)]

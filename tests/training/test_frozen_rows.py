@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from trimpot.core.progress import ignore
 from trimpot.core.samples import Branch, Sample
 from trimpot.core.tensors import Wanted, pack_one
 from trimpot.models import reward
@@ -18,15 +19,13 @@ from trimpot.models.policy import Policy
 from trimpot.models.reward import RewardModel
 from trimpot.models.tiny import tiny
 from trimpot.models.trunk import Trunk
-from trimpot.rollout.engine import SamplingSettings, generate
+from trimpot.rollout.engine import generate
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.training import frozen_rows
 from trimpot.training.frozen_rows import Room, keep_states
 
 ARCHITECTURES = ["llama", "qwen3", "gemma", "gpt2", "mistral"]
 NEEDS = {"policy": ("logprob_N",), "reward": ("reward_S",), "process": ("reward_N",)}
-
-
-def ignore(done: int, total: int) -> None: ...
 
 
 def rows(seed: int = 0) -> list[Sample]:
@@ -213,6 +212,16 @@ def test_states_in_a_file_are_those_in_memory_and_serve_another_run(
     for key, state in memory.rows.items():
         assert torch.equal(first.rows[key], state)
         assert torch.equal(again.rows[key], state)
+
+
+@pytest.mark.usefixtures("no_memory")
+def test_a_file_that_is_cut_off_is_made_again(tmp_path: Path) -> None:
+    model, room = made("policy", "last_k"), Room(40, tmp_path / "states", ignore)
+    expected = {key: state.clone() for key, state in keep_states(model, rows(), NEEDS["policy"], room).rows.items()}
+    (file,) = (tmp_path / "states").iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    again = keep_states(model, rows(), NEEDS["policy"], room)
+    assert all(torch.equal(again.rows[key], state) for key, state in expected.items())
 
 
 @pytest.mark.usefixtures("no_memory")

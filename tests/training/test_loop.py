@@ -18,8 +18,8 @@ from trimpot.models.policy import Policy
 from trimpot.models.tiny import tiny
 from trimpot.objectives import OBJECTIVES
 from trimpot.objectives.policy_gradient.grpo import GRPO
-from trimpot.rollout.engine import SamplingSettings
 from trimpot.rollout.rewards import Rewards
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.rollout.settings import RolloutSettings, Sampling
 from trimpot.rollout.source import RolloutSource
 from trimpot.training.loop import Plan, TrainState, accumulate, train

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from trimpot.core.progress import ignore
 from trimpot.core.rows import FeedbackRow, Message, PreferencePair
 from trimpot.core.tensors import pack_one
 from trimpot.data.prepare import tokenise
@@ -12,9 +13,6 @@ from trimpot.data.template import ChatTemplate
 from trimpot.models.adapters import TrainableSettings, choose_trainable
 from trimpot.models.tiny import tiny
 from trimpot.training.reference import RowReference, reference_of, row_keys
-
-
-def ignore(done: int, total: int) -> None: ...
 
 
 def samples_of(policy, words=("yes", "no", "maybe")):

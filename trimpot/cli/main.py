@@ -58,6 +58,8 @@ def run(
         raise UsageError("run", "--output is given beside --resume, which names the folder", "Give one of the two.")
 
     read = [(path, read_recipe(path, overrides or ())) for path in recipes]
+    if dry_run and (resume is not None or output is not None):
+        raise UsageError("run", "--dry-run writes no folder", "Leave --output and --resume out.")
     if dry_run:
         dry_run_command([(str(path), recipe) for path, recipe in read], json)
         return

@@ -85,10 +85,8 @@ def run_command(
             run = run_recipe(recipe, target, resume=resume is not None, listener=printer)
     except KeyboardInterrupt:
         begun = (target / "recipe.yaml").exists()
-        mend = (
-            f"Go on with: trimpot run {target}/recipe.yaml --resume {target}" if begun else "Nothing was written yet."
-        )
-        print(f"trimpot: stopped. {mend}", file=sys.stderr)
+        go_on = f"Go on with: trimpot run {target}/recipe.yaml --resume {target}"
+        print(f"trimpot: stopped. {go_on if begun else 'The run had not begun.'}", file=sys.stderr)
         raise typer.Exit(130) from None
     path = write_report(run)
     _print_result(run, path, as_json)

@@ -41,13 +41,14 @@ def check_settings(value: Any, where: str = "") -> None:
             continue
         above, at_least, at_most = rules["above"], rules["at_least"], rules["at_most"]
         outside = (
-            math.isnan(given)
+            not math.isfinite(given)
             or (above is not None and given <= above)
             or (at_least is not None and given < at_least)
             or (at_most is not None and given > at_most)
         )
         if outside:
-            raise UsageError(prefix + item.name, f"{given} is out of range", f"Give a value {_range(rules)}.")
+            mend = f"Give a value {_range(rules)}." if math.isfinite(given) else "Give a finite number."
+            raise UsageError(prefix + item.name, f"{given} is out of range", mend)
 
 
 def _range(rules: Any) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable
+from pathlib import Path
 
 import polars
 
 from trimpot.core.rows import Row, kind_of
+from trimpot.store.atomic import write_bytes
 
 SCHEMA: dict[str, polars.DataType | type[polars.DataType]] = {
     "row_id": polars.String,
@@ -25,6 +28,13 @@ def lineage_table(rows: Iterable[Row]) -> polars.DataFrame:
     Edge cases: no rows: an empty table with the same columns.
     """
     return polars.DataFrame([_line(row) for row in rows], schema=SCHEMA, orient="row")
+
+
+def write_lineage(rows: Iterable[Row], path: Path) -> None:
+    """Writes the table as a Parquet file, whole or not at all."""
+    buffer = io.BytesIO()
+    lineage_table(rows).write_parquet(buffer)
+    write_bytes(path, buffer.getvalue())
 
 
 def _line(row: Row) -> tuple[str, str, str | None, int | None, list[str], str]:

@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from trimpot.core.progress import Progress, ignore
 from trimpot.core.rows import PromptRow
 from trimpot.core.seeds import seed_for
 from trimpot.data.template import ChatTemplate
 from trimpot.evaluation.run import outcomes_of
 from trimpot.models.policy import Policy
-from trimpot.rollout.engine import Completion, Progress, SamplingSettings, generate, ignore
+from trimpot.rollout.engine import Completion, generate
 from trimpot.rollout.rewards import Judge
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.store.outcomes import Outcome
 
 MAJORITY, VERIFIER = "majority", "verifier"

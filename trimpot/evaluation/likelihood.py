@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from trimpot.core.errors import UsageError
+from trimpot.core.progress import Progress, ignore
 from trimpot.core.settings import check_settings, setting
 from trimpot.models.head import target_scores
 from trimpot.models.policy import Policy
 from trimpot.models.prefix import last_hidden
-from trimpot.rollout.engine import Progress, ignore
 
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
 """Context ids and continuation ids."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trimpot.core.progress import Progress, ignore
 from trimpot.core.rows import PromptRow
 from trimpot.core.seeds import seed_for
 from trimpot.core.settings import setting
 from trimpot.data.template import ChatTemplate
 from trimpot.models.policy import Policy
-from trimpot.rollout.engine import Completion, Progress, SamplingSettings, decode, generate, ignore
+from trimpot.rollout.engine import Completion, decode, generate
 from trimpot.rollout.rewards import Rewards, Scored
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.store.outcomes import Outcome
 
 TIME_LIMIT = 10.0
@@ -22,7 +24,7 @@ TIME_LIMIT = 10.0
 class EvaluationSettings:
     """What the model is asked after the base model and every training stage."""
 
-    suite: str = setting("embedded:reasoning-easy", "rows with a verifier: a file or embedded:NAME")
+    suite: str = setting("embedded:reasoning-easy", "rows with a verifier: a file, a saved data set or embedded:NAME")
     items: int = setting(96, "items of the suite", at_least=1)
     max_tokens: int = setting(24, "longest answer in tokens", at_least=1)
     samples: int = setting(0, "answers of each item sampled at temperature 1, beside the greedy one", at_least=0)

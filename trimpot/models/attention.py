@@ -6,7 +6,7 @@ A heads, T packed tokens, D head size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,6 +31,12 @@ class Call:
     keys: tuple[tuple[int, int], ...]
     mask: Tensor | None
 
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """Attention of the call's own queries, keys and values: [1, A, Q, D], [1, A', K, D] -> [1, A, Q, D]."""
+        return scaled_dot_product_attention(
+            query, key, value, attn_mask=self.mask, is_causal=self.mask is None, scale=scaling, enable_gqa=True
+        )
+
 
 class AttentionPlan(Protocol):
     """What a forward hands to every attention layer: how its queries, keys and values meet."""
@@ -48,7 +54,6 @@ class PackedPlan:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         kernel = variable_length_kernel(query)
         if kernel is not None and all(call.mask is None or len(call.keys) > 1 for call in self.calls):
-            key, value = repeat_heads(key, query.shape[1]), repeat_heads(value, query.shape[1])
             return attend_variable_length(self.calls, query, key, value, scaling, kernel)
         # Split, not sliced: the backward pass of every slice would fill a packed tensor with zeros.
         spans = [call.query for call in self.calls]
@@ -56,15 +61,7 @@ class PackedPlan:
         queries = query.split(lengths, dim=2)
         keys, values = (dict(zip(spans, packed.split(lengths, dim=2), strict=True)) for packed in (key, value))
         outputs = [
-            scaled_dot_product_attention(
-                q,
-                _join(keys, call.keys),
-                _join(values, call.keys),
-                attn_mask=call.mask,
-                is_causal=call.mask is None,
-                scale=scaling,
-                enable_gqa=True,
-            ).transpose(1, 2)
+            call.attend(q, _join(keys, call.keys), _join(values, call.keys), scaling).transpose(1, 2)
             for q, call in zip(queries, self.calls, strict=True)
         ]
         return torch.cat(outputs, dim=1).transpose(1, 2)
@@ -72,8 +69,12 @@ class PackedPlan:
 
 def plan_for(batch: Batch, window: int | None = None) -> PackedPlan:
     """The attention plan of a packed batch; ``window`` is the model's sliding window in tokens, if it has one."""
-    calls = [call for document in batch.documents for call in _calls(document, batch.ids_T.device, window)]
-    return PackedPlan(tuple(calls))
+    return plan_of(batch.documents, batch.ids_T.device, window)
+
+
+def plan_of(documents: Sequence[Document], device: torch.device, window: int | None) -> PackedPlan:
+    """The attention plan of documents that are packed one after the other."""
+    return PackedPlan(tuple(call for document in documents for call in _calls(document, device, window)))
 
 
 def _calls(document: Document, device: torch.device, window: int | None) -> list[Call]:
@@ -148,6 +149,7 @@ def attend_variable_length(
         max(key_lengths),
         scale=scaling,
         window_size=(-1, 0),
+        enable_gqa=True,
     )
     return output.transpose(0, 1)[None]
 
@@ -172,11 +174,6 @@ def _forward(
         raise ValueError("attention with a soft cap (Gemma 2) is not supported by the packed forward")
     output = attention_plan.attend(module.layer_idx, query, key, value, scaling)
     return output.transpose(1, 2).contiguous(), None
-
-
-def repeat_heads(key: Tensor, heads: int) -> Tensor:
-    """[1, A', T, D] -> [1, A, T, D]: grouped key/value heads repeated to the number of query heads."""
-    return key if key.shape[1] == heads else key.repeat_interleave(heads // key.shape[1], dim=1)
 
 
 def register() -> str:

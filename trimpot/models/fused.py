@@ -1,7 +1,7 @@
 """Layers of Llama-like models in fewer passes over memory, with their gradients in closed form.
 
 transformers writes these layers as chains of small operations, each of which reads and writes all activations and keeps
-some of them. On a CPU that costs a fifth of a step. Here each is one function that keeps its inputs alone.
+some of them. Here each is one function that keeps no more than its inputs and a number a token.
 
 Shape suffixes: T packed tokens, H hidden, I intermediate, A heads, D head size.
 """

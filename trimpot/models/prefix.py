@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
 from trimpot.models.attention import Call
 from trimpot.models.policy import Policy, sliding_window
@@ -130,7 +129,7 @@ def runs(places: Sequence[int]) -> list[tuple[int, int]]:
 
 
 @dataclass
-class PrefixPlan:
+class SharedPrefixPlan:
     """The attention plan of a piece: ``before`` are the keys and values [1, G, K, D] by layer of the path so far.
 
     ``after`` fills with those of the path that the next piece continues, the places ``keep``.
@@ -149,14 +148,11 @@ class PrefixPlan:
             key, value = (torch.cat(pair, dim=2) for pair in zip(self.before[layer], (key, value), strict=True))
         self.after.append((key.index_select(2, self.keep), value.index_select(2, self.keep)))
         outputs = [
-            scaled_dot_product_attention(
+            call.attend(
                 query[:, :, call.query[0] - kept : call.query[1] - kept],
                 _take(key, call.keys),
                 _take(value, call.keys),
-                attn_mask=call.mask,
-                is_causal=call.mask is None,
-                scale=scaling,
-                enable_gqa=True,
+                scaling,
             )
             for call in self.calls
         ]
@@ -194,7 +190,7 @@ def last_hidden(
             layout.add(part, read[part.row])
         following = pieces[number + 1][0].shared if number + 1 < len(pieces) else 0
         keep = torch.tensor(layout.path[:following], dtype=torch.long, device=device)
-        plan = PrefixPlan(layout.calls(window, device), before, keep)
+        plan = SharedPrefixPlan(layout.calls(window, device), before, keep)
         ids_T = torch.tensor(layout.ids, device=device)
         hidden_PH = policy.hidden(ids_T, torch.tensor(layout.positions[layout.kept :], device=device), plan)
         if hidden_KH is not None:

@@ -25,9 +25,10 @@ from trimpot.recipe.names import BASE, FROM_STAGE, TRAINS_POLICY, named_stage
 from trimpot.recipe.read import Recipe
 from trimpot.recipe.schema import Stage
 from trimpot.recipe.settings import DataSettings, HeldOutSettings, StartSettings
-from trimpot.rollout.engine import SamplingSettings, context_limit
+from trimpot.rollout.engine import context_limit
 from trimpot.rollout.environments import find_environment
 from trimpot.rollout.rewards import Rewards
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.rollout.settings import RolloutSettings
 from trimpot.rollout.verifiers import VERIFIERS
 
@@ -70,7 +71,7 @@ def check_recipe(recipe: Recipe, policy: Policy, done: Sequence[str] = ()) -> Ch
         with _naming(stage):
             _check_names(stage, recipe.stages[:number])
             check_models(recipe, stage, policy, descent)
-            found = descent.before(stage) if stage.kind == "reward" else descent.during(stage)
+            found = descent.during(stage)
             template = ChatTemplate(policy.tokenizer, () if found is None else ids_from(policy.model, found.count))
             if stage.kind == "evaluate":
                 suite = _check_suite(stage.get(EvaluationSettings), policy, template, recipe.seed)

@@ -66,7 +66,7 @@ def stage_flops(weights: Weights, metrics: Iterable[Mapping[str, float | None]])
 
 
 def flops_of_stage(run: RunFolder, name: str) -> float:
-    """What a finished stage took, and the data stage whose rows it trained on."""
+    """What a finished stage took, and the data stages whose rows it read, one after the other."""
     record = run.stage(name).record()
-    source = named_stage(record["settings"].get("data"))
+    source = named_stage(record["settings"].get("data") or record["settings"].get("prompts"))
     return float(record["flops"]) + (0.0 if source is None else flops_of_stage(run, source))

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from trimpot.core.errors import UsageError
 from trimpot.core.findings import Finding
+from trimpot.core.progress import Progress
 from trimpot.core.rows import PromptRow, Row
 from trimpot.core.seeds import seed_for
 from trimpot.data.load import load_rows
@@ -19,7 +20,6 @@ from trimpot.recipe.names import named_stage
 from trimpot.recipe.read import Recipe
 from trimpot.recipe.schema import Stage
 from trimpot.recipe.settings import DataSettings, RowsSettings
-from trimpot.rollout.engine import Progress
 from trimpot.store.run_folder import RunFolder
 from trimpot.training.loop import Step
 from trimpot.training.settings import LoopSettings

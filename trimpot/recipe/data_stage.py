@@ -10,7 +10,7 @@ from typing import Any
 from trimpot.core.errors import UsageError
 from trimpot.core.rows import PromptRow, Row
 from trimpot.data.forms import record_of
-from trimpot.data.lineage import lineage_table
+from trimpot.data.lineage import write_lineage
 from trimpot.data.pairs import RIGHT_FROM, pairs_from_samples
 from trimpot.data.rejection import chat_rows_from_samples
 from trimpot.data.template import ChatTemplate
@@ -21,8 +21,9 @@ from trimpot.recipe.context import Context
 from trimpot.recipe.jobs import load_named
 from trimpot.recipe.schema import Stage
 from trimpot.recipe.settings import DataSettings
-from trimpot.rollout.engine import Completion, SamplingSettings, decode, generate
+from trimpot.rollout.engine import Completion, decode, generate
 from trimpot.rollout.rewards import Rewards
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.store.atomic import write_text
 from trimpot.store.run_folder import StageFolder
 
@@ -51,7 +52,7 @@ def make_rows(context: Context, stage: Stage, folder: StageFolder) -> dict[str, 
         )
     lines = [json.dumps(record_of(row), ensure_ascii=False) + "\n" for row in rows]
     write_text(folder.path / "rows.jsonl", "".join(lines))
-    lineage_table(rows).write_parquet(folder.path / "lineage.parquet")
+    write_lineage(rows, folder.path / "lineage.parquet")
     whose = "own samples" if policy is context.policy else f"samples of {policy.name}"
     notes = f"constructed ({settings.method}): {len(rows)} rows of {len(prompts)} prompts x {settings.samples} {whose}"
     tokens = sum(len(context.template.prompt(row)) for row in prompts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +24,7 @@ from trimpot.recipe.read import Recipe
 from trimpot.recipe.schema import Stage
 from trimpot.recipe.settings import DataSettings, OnlineSettings, StartSettings
 from trimpot.rollout.distill import DistillSettings
-from trimpot.rollout.engine import SamplingSettings
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.rollout.settings import RolloutSettings
 from trimpot.training.settings import LoopSettings
 
@@ -131,8 +132,17 @@ def _training(stage: Stage, rows: int | None, per_row: float, basis: Basis) -> S
     tokens = int(per_row * loop.batch)
     # 6 operations for each weight and token of what trains, 2 for each model that only scores.
     critic = CriticSettings in stage.settings
-    passes = 6 + 8 * critic + 2 * _has_reference(stage) + 2 * (stage.kind == "distill") + 2 * _judges(stage)
-    trained, sampled = passes * parameters * tokens, 2 * parameters * drawn * loop.batch
+    updates, parts = 1, 1
+    if RolloutSettings in stage.settings:  # a draw serves several updates, each on a part of it
+        settings: RolloutSettings = stage.get(RolloutSettings)
+        updates, parts = settings.epochs * settings.minibatches, settings.minibatches
+    # A draw is scored and judged once; the reference reads each row of a file once.
+    share = (
+        min(1.0, (rows or math.inf) / (loop.steps * loop.batch)) if stage.kind == "preference" and not drawn else 1.0
+    )
+    once = 2 * critic + 2 * share * _has_reference(stage) + 2 * _judges(stage)
+    passes = (6 + 6 * critic + 2 * (stage.kind == "distill")) / parts + once / updates
+    trained, sampled = passes * parameters * tokens, 2 * parameters * drawn * loop.batch / updates
     seconds = (trained / TRAIN_EFFICIENCY + sampled / DECODE_EFFICIENCY) / basis.rate
     memory = _memory(stage, basis.policy, parameters, min(tokens, max(loop.micro_batch_tokens, int(per_row))))
     return StageEstimate(

@@ -15,8 +15,8 @@ from trimpot.recipe.context import Context
 from trimpot.recipe.judges import model_judge
 from trimpot.recipe.names import BASE, TRAINS_POLICY
 from trimpot.recipe.settings import JudgeSettings
-from trimpot.rollout.engine import SamplingSettings
 from trimpot.rollout.rewards import RewardModelJudge
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.statistics.paired import paired_difference
 from trimpot.statistics.power import smallest_detectable_effect
 from trimpot.store.outcomes import Outcome, read_outcomes, write_outcomes

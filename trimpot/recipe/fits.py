@@ -54,7 +54,7 @@ class Descent:
         return self.now if stage.start is None else self.after.get(stage.start)
 
     def during(self, stage: Stage) -> Virtual | None:
-        """Those of the policy that a stage trains or samples from; a reward model has none."""
+        """Those of the policy that a stage trains, samples from, or copies the trunk of."""
         settings = stage.settings.get(TrainableSettings)
         if settings is not None and settings.trainable in virtual_tokens.KINDS:
             return Virtual(settings.trainable, settings.virtual_tokens)
@@ -69,7 +69,7 @@ class Descent:
 def check_models(recipe: Recipe, stage: Stage, policy: Policy, descent: Descent) -> None:
     """Raises UsageError where a stage would find that its models cannot work together, or cannot be loaded.
 
-    Models that the recipe names by folder are loaded once and let go.
+    Models that a stage names by folder are loaded, asked, and let go.
     """
     if TrainableSettings in stage.settings:
         settings: TrainableSettings = stage.get(TrainableSettings)
@@ -78,7 +78,7 @@ def check_models(recipe: Recipe, stage: Stage, policy: Policy, descent: Descent)
         before = descent.before(stage)
         if before is not None and before.kind is not None and settings.trainable in virtual_tokens.KINDS:
             refuse_other_virtual_tokens(settings, before.kind, before.count)
-    found = descent.before(stage) if stage.kind == "reward" else descent.during(stage)
+    found = descent.during(stage)
     count = 0 if found is None else found.count
     if stage.kind == "reward":
         refuse_virtual_count("reward model", count)

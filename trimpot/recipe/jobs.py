@@ -39,10 +39,10 @@ from trimpot.recipe.names import model_of, named_stage
 from trimpot.recipe.schema import Stage
 from trimpot.recipe.settings import HeldOutSettings, OnlineSettings, RowsSettings, StartSettings
 from trimpot.rollout.distill import DistillSettings, DistillSource
-from trimpot.rollout.engine import SamplingSettings
 from trimpot.rollout.pairs import OnlinePairSource
 from trimpot.rollout.reuse import ReusedDraws
 from trimpot.rollout.rewards import Rewards
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.rollout.scoring import Scorer
 from trimpot.rollout.settings import RolloutSettings, Sampling
 from trimpot.rollout.source import RolloutSource

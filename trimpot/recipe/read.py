@@ -63,6 +63,10 @@ def _parse(text: str, path: str) -> Any:
     try:
         _refuse_repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader), path)
         return yaml.safe_load(text)
+    except (ValueError, RecursionError) as error:  # a date that is none, a node that holds itself
+        raise UsageError(
+            path, f"is not valid YAML ({error})", "Quote what is text; let no part hold itself."
+        ) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else path
@@ -155,7 +159,7 @@ def _override(tree: dict[str, Any], override: str, where: str) -> None:
         raise UsageError(f"--set {override}", "has no '='", "Write --set stage.key=value.")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"--set {path}", f"{text!r} is not valid YAML", "Close its brackets and quotes.") from error
     stage, dot, key = path.partition(".")
     if not dot and path not in KEYS:

@@ -10,7 +10,7 @@ from typing import Any
 
 from trimpot.core.errors import UsageError
 from trimpot.core.rows import Row
-from trimpot.data.lineage import lineage_table
+from trimpot.data.lineage import write_lineage
 from trimpot.evaluation.run import EvaluationSettings
 from trimpot.models.load import load
 from trimpot.recipe.checks import Checked, check_recipe
@@ -76,7 +76,7 @@ def _new_run(output: Path, recipe: Recipe, checked: Checked) -> RunFolder:
     """The run's folder, whole once its recipe is there: that comes last."""
     run = RunFolder.create(output)
     everything: list[Row] = [*checked.items, *(row for part in checked.rows.values() for row in part)]
-    lineage_table(everything).write_parquet(run.lineage_path)
+    write_lineage(everything, run.lineage_path)
     run.write_recipe(recipe.text)
     return run
 

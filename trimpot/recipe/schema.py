@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from trimpot.recipe.settings import (
     StartSettings,
 )
 from trimpot.rollout.distill import DistillSettings
-from trimpot.rollout.engine import SamplingSettings
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.rollout.settings import RolloutSettings, check_together
 from trimpot.training.settings import LoopSettings, OptimizerSettings
 
@@ -211,16 +212,26 @@ def _build(cls: type, given: Mapping[str, Any], name: str) -> Any:
     return result
 
 
+KINDS = {"collections.abc.Mapping[str, float]": "mapping of names to numbers", "tuple[str, ...]": "list of texts"}
+"""How types are called in an error, where Python's name says little."""
+
+
 def convert(hint: Any, value: Any, where: str) -> Any:
     """A value as the declared type; numbers may come as text (YAML reads 5e-5 as text).
 
     Raises:
-        UsageError: it is of another type.
+        UsageError: it, or an entry of it, is of another type.
     """
+    union = isinstance(hint, types.UnionType)
+    kinds = [one for one in typing.get_args(hint) if one is not types.NoneType] if union else [hint]
+    if isinstance(value, bool) and bool not in kinds and {int, float} & set(kinds):
+        # YAML reads yes and on as true, which would count as 1.
+        raise UsageError(where, f"{value} is not a number", "Give a number.")
+    if isinstance(value, Mapping) and typing.get_origin(kinds[0]) is Mapping:
+        entry = typing.get_args(kinds[0])[1]
+        value = {key: convert(entry, one, f"{where}.{key}") for key, one in value.items()}
     try:
-        if isinstance(value, bool) and hint in (int, float):  # YAML reads yes and on as true, which would count as 1
-            raise UsageError(where, f"{value} is not a number", "Give a number.")
         return TypeAdapter(hint).validate_python(value)
     except ValidationError as error:
-        wanted = getattr(hint, "__name__", str(hint))
+        wanted = " or ".join(KINDS.get(str(one), getattr(one, "__name__", str(one))) for one in kinds)
         raise UsageError(where, f"{value!r} is not of type {wanted}", "Give a value of that type.") from error

@@ -6,11 +6,14 @@ B = A / G query heads on one of them, T packed tokens, L longest prompt, D head 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+
+from trimpot.core.tensors import Document
+from trimpot.models.attention import plan_of
 
 
 class DecodeCache:
@@ -38,6 +41,9 @@ class DecodeCache:
         self.own: int | None = None
         """Tokens of its own that every row has in the cache; None: the prompts are still to be prefilled."""
         self.lengths_P = torch.tensor(self.prompt_lengths, device=device)
+        stops = list(itertools.accumulate(self.prompt_lengths, initial=0))
+        prompts = [Document(start, stop, ()) for start, stop in itertools.pairwise(stops)]
+        self.prefill = plan_of(prompts, device, window)
         self.prompt_of_row = [prompt for prompt, rows in enumerate(self.rows_per_prompt) for _ in range(rows)]
         self._lay_rows()
 
@@ -100,23 +106,11 @@ class DecodeCache:
             # Zeros, as a masked NaN left in memory would still poison the product.
             shared.append(new.new_zeros(len(self.prompt_lengths), groups, longest, size))
             own.append(new.new_empty(len(self.prompt_of_row), groups, self.new_tokens, size))
-        outputs, spans = [], [packed.split(self.prompt_lengths, dim=2) for packed in (query, key, value)]
-        for prompt, (q, k, v) in enumerate(zip(*spans, strict=True)):
+        spans = (packed.split(self.prompt_lengths, dim=2) for packed in (key, value))
+        for prompt, (k, v) in enumerate(zip(*spans, strict=True)):
             self.prompt_keys[layer][prompt, :, : k.shape[2]] = k[0]
             self.prompt_values[layer][prompt, :, : v.shape[2]] = v[0]
-            mask = self._window_mask(k.shape[2], k.device)
-            output = scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=True
-            )
-            outputs.append(output.transpose(1, 2))
-        return torch.cat(outputs, dim=1).transpose(1, 2)
-
-    def _window_mask(self, length: int, device: torch.device) -> Tensor | None:
-        if self.window is None or length <= self.window:
-            return None
-        position = torch.arange(length, device=device)
-        distance = position[:, None] - position[None]
-        return (distance >= 0) & (distance < self.window)
+        return self.prefill.attend(layer, query, key, value, scaling)
 
     def _decode(self, layer: int, own: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         rows, groups, size = len(self.place_R), key.shape[1], query.shape[3]

@@ -15,7 +15,7 @@ from trimpot.data.order import RowSource
 from trimpot.data.template import ChatTemplate
 from trimpot.models.policy import Policy
 from trimpot.rollout.engine import Completion, decode, generate
-from trimpot.rollout.groups import completion_statistics
+from trimpot.rollout.groups import completion_statistics, rollout_tokens
 from trimpot.rollout.settings import Sampling
 from trimpot.rollout.trajectories import Trajectory, Turn
 
@@ -94,6 +94,7 @@ class DistillSource:
             records.append(_record(row, decode(self.policy, completion)))
         stats = {
             **(completion_statistics(trajectories) if own else {}),
+            "num_rollout_tokens": Stat(rollout_tokens(trajectories), 1),
             "distill/on_policy_share": Stat(len(own), len(samples)),
             "epoch": Stat(self.order.epoch(step), 1),
         }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from trimpot.core.errors import UsageError
+from trimpot.core.progress import Progress, ignore
 from trimpot.core.seeds import seed_for
 from trimpot.core.settings import check_settings
 from trimpot.data.template import ChatTemplate
@@ -28,12 +29,6 @@ PREFILL_TOKENS = 2048
 """Prompt tokens of one forward pass, beside the rows that decode in it; a longer prompt goes alone."""
 PACK_FROM = 1024
 """Tokens, those of prompts and at most those of completions, from which packing the weights first is worth it."""
-
-Progress = Callable[[int, int], None]
-
-
-def ignore(done: int, total: int) -> None:
-    """Progress that nobody looks at."""
 
 
 @dataclass

@@ -98,9 +98,20 @@ def completion_statistics(trajectories: Sequence[Trajectory]) -> dict[str, Stat]
         "completions/max_length": Stat(max(lengths, default=0), min(1, count)),
         "completions/mean_terminated_length": Stat(sum(ended), len(ended)),
         "completions/clipped_ratio": Stat(count - len(ended), count),
-        "num_rollout_tokens": Stat(rollout_tokens(trajectories), min(1, count)),
         "entropy": Stat(sum(sum(one.entropies) for one in trajectories), sum(lengths)),
     }
+
+
+def operations(parts: Sequence[Sequence[Group]], judged: bool) -> dict[str, Stat]:
+    """The tokens that a draw ran: generation's, and, where reward models judge, those that each of them read.
+
+    ``parts``: groups that were sampled together, such as the greedy completions beside the others.
+    """
+    sampled = sum(rollout_tokens([one for group in part for one in group.trajectories]) for part in parts)
+    counts = {"num_rollout_tokens": Stat(sampled, 1)}
+    if judged:
+        counts["num_judged_tokens"] = Stat(sum(map(judged_tokens, parts)), 1)
+    return counts
 
 
 def judged_tokens(groups: Sequence[Group]) -> int:

@@ -13,14 +13,7 @@ from trimpot.core.stats import Stat
 from trimpot.data.order import RowSource
 from trimpot.models.policy import Policy
 from trimpot.rollout.engine import Completion, decode, generate
-from trimpot.rollout.groups import (
-    Group,
-    completion_statistics,
-    group_statistics,
-    judged_tokens,
-    records,
-    refuse_unscored,
-)
+from trimpot.rollout.groups import Group, completion_statistics, group_statistics, operations, records, refuse_unscored
 from trimpot.rollout.rewards import Rewards
 from trimpot.rollout.scoring import same_weights
 from trimpot.rollout.settings import Sampling
@@ -78,12 +71,11 @@ class OnlinePairSource:
         stats = {
             **completion_statistics(trajectories),
             **group_statistics(groups),
+            **operations((groups,), bool(self.rewards.judges)),
             **self.rewards.stats([list(group.scores) for group in groups]),
             "sampling/weights_match": Stat(float(same_weights(self._sampler, self.policy)), 1),
             "online/pairs_share": Stat(len(made), len(groups)),
         }
-        if self.rewards.judges:
-            stats["num_judged_tokens"] = Stat(judged_tokens(groups), 1)
         return Draw(tuple(made), stats=stats, records=records(groups, [pair is not None for pair in pairs]))
 
     @property

@@ -62,7 +62,8 @@ def choose(logits_RV: Tensor, uniform_R: Tensor, settings: SamplingSettings) -> 
     truncated, Z = Σ p.
 
     Shapes: logits_RV [R, V], uniform_R [R] in [0, 1), read unless greedy -> [R], [R], [R]. Units: nats.
-    Edge cases: a word of logit −∞ is never drawn. Greedy: the first of the likeliest, scored at temperature 1.
+    Edge cases: a word of logit −∞ is never drawn. A row with NaN draws any word, of log-prob and entropy NaN. Greedy:
+        the first of the likeliest, scored at temperature 1.
     Source: ours.
     """
     if settings.temperature > 0 and settings.temperature != 1:
@@ -77,7 +78,7 @@ def choose(logits_RV: Tensor, uniform_R: Tensor, settings: SamplingSettings) -> 
     if settings.temperature == 0:
         tokens_R = _likeliest(_blocks(logits_RV, -torch.inf))
     else:
-        tokens_R = _draw(blocks_RNB, sums_RN, uniform_R)
+        tokens_R = _draw(blocks_RNB, sums_RN, uniform_R).clamp_max(logits_RV.shape[1] - 1)
     logit_R = logits_RV.gather(1, tokens_R[:, None])[:, 0]
     logprob_R = probabilities_RV.gather(1, tokens_R[:, None])[:, 0].log()
     mean_R = torch.linalg.vecdot(probabilities_RV, logits_RV)
@@ -122,7 +123,8 @@ def _block_of(values_RNB: Tensor, block_R: Tensor) -> Tensor:
 def _first_above(cumulative_RN: Tensor, threshold_R: Tensor) -> Tensor:
     """The first place whose cumulative sum exceeds the threshold: one of probability above 0, whatever was rounded."""
     below_R = cumulative_RN[:, -1].nextafter(torch.zeros_like(threshold_R))
-    return torch.searchsorted(cumulative_RN, threshold_R.minimum(below_R)[:, None], right=True)[:, 0]
+    place_R = torch.searchsorted(cumulative_RN, threshold_R.minimum(below_R)[:, None], right=True)[:, 0]
+    return place_R.clamp_max(cumulative_RN.shape[1] - 1)  # of a row that is NaN no sum exceeds anything
 
 
 def _cutoff(probabilities_RV: Tensor, settings: SamplingSettings) -> Tensor:

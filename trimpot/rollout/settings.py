@@ -10,7 +10,7 @@ from trimpot.core.settings import setting
 from trimpot.data.template import ChatTemplate
 from trimpot.models.policy import Policy
 from trimpot.objectives.policy_gradient.rollouts import PolicyGradient
-from trimpot.rollout.engine import SamplingSettings
+from trimpot.rollout.sampling import SamplingSettings
 
 
 @dataclass(frozen=True)

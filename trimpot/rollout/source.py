@@ -21,20 +21,20 @@ from trimpot.models.policy import Policy
 from trimpot.objectives.policy_gradient.dapo import soft_overlong_penalty
 from trimpot.objectives.policy_gradient.importance import sampler_difference
 from trimpot.objectives.policy_gradient.rollouts import PolicyGradient, Rollouts
-from trimpot.rollout.engine import Completion, SamplingSettings, decode
+from trimpot.rollout.engine import Completion, decode
 from trimpot.rollout.environments import find_environment
 from trimpot.rollout.groups import (
     Group,
     completion_statistics,
     gold_statistics,
     group_statistics,
-    judged_tokens,
+    operations,
     records,
     refuse_unscored,
-    rollout_tokens,
     value_statistics,
 )
 from trimpot.rollout.rewards import Rewards, Scored
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.rollout.scoring import Scorer, same_weights, token_scores
 from trimpot.rollout.settings import RolloutSettings, Sampling, check_together
 from trimpot.rollout.trajectories import Play, Trajectory, sample_trajectories
@@ -120,7 +120,7 @@ class RolloutSource:
             **{name: scores[name] for name in LOG_PROBS if name in scores},
             **advantages,
         }
-        stats = {**self._statistics(groups, rollouts), **self._operations(groups, greedy)}
+        stats = {**self._statistics(groups, rollouts), **operations((groups, greedy), bool(self.rewards.judges))}
         if "return_N" in advantages and rollouts.value_N is not None:
             stats.update(value_statistics(advantages["return_N"], rollouts.value_N, scored_N))
         if self.settings.dynamic_sampling > 1:
@@ -216,17 +216,8 @@ class RolloutSource:
         """A greedy completion of every prompt, where the objective needs its reward."""
         if "greedy_reward_P" not in self.objective.rollout_needs or not samples:
             return []
-        settings = SamplingSettings(0.0, self.sampling.settings.max_tokens)
+        settings = replace(self.sampling.settings, temperature=0.0)
         return self._groups([Sample(sample.row_id, sample.prefix, ()) for sample in samples], 1, settings, 0)
-
-    def _operations(self, groups: Sequence[Group], greedy: Sequence[Group]) -> dict[str, Stat]:
-        """The tokens that a draw ran, greedy completions included: generation's, and those of each reward model."""
-        parts = (groups, greedy)
-        sampled = sum(rollout_tokens([one for group in part for one in group.trajectories]) for part in parts)
-        counts = {"num_rollout_tokens": Stat(sampled, 1)}
-        if self.rewards.judges:
-            counts["num_judged_tokens"] = Stat(sum(map(judged_tokens, parts)), 1)
-        return counts
 
     def _with_streams(
         self, samples: Sequence[Sample], groups: Sequence[Group], streams: Mapping[str, Tensor]

@@ -12,8 +12,9 @@ from trimpot.core.seeds import seed_for
 from trimpot.data.template import ChatTemplate
 from trimpot.data.turns import PROBE
 from trimpot.models.policy import Policy
-from trimpot.rollout.engine import Completion, SamplingSettings, context_limit, decode, generate
+from trimpot.rollout.engine import Completion, context_limit, decode, generate
 from trimpot.rollout.environments import Environment, Reply, reply_ids
+from trimpot.rollout.sampling import SamplingSettings
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,8 +15,8 @@ import trimpot
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft")
 
 
-def environment() -> dict[str, object]:
-    """Python, platform, processor, memory, library versions, trimpot's commit and the time (UTC, ISO 8601).
+def environment(libraries: Sequence[str] = LIBRARIES) -> dict[str, object]:
+    """Python, platform, processor, memory, versions of libraries, trimpot's commit and the time (UTC, ISO 8601).
 
     Units: ``memory_bytes`` is the machine's physical memory. What cannot be found out is None.
     """
@@ -27,7 +28,7 @@ def environment() -> dict[str, object]:
         "processor": _processor(),
         "cpu_count": _cpu_count(),
         "memory_bytes": _memory_bytes(),
-        "versions": {"trimpot": trimpot.__version__, **{name: _version(name) for name in LIBRARIES}},
+        "versions": {"trimpot": trimpot.__version__, **{name: _version(name) for name in libraries}},
         "commit": commit,
         "uncommitted_changes": changed,
     }

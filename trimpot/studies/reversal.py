@@ -15,7 +15,8 @@ from trimpot.data.template import ChatTemplate
 from trimpot.models.policy import Policy
 from trimpot.models.tiny import tiny
 from trimpot.objectives.supervised.sft import SupervisedFineTuning
-from trimpot.rollout.engine import Completion, SamplingSettings, decode, generate
+from trimpot.rollout.engine import Completion, decode, generate
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.rollout.verifiers import exact
 from trimpot.training.loop import Plan, TrainState, train
 from trimpot.training.rows import DatasetSource

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trimpot.core.hashing import bytes_hash
+from trimpot.core.progress import Progress
 from trimpot.core.samples import Sample
 from trimpot.core.tensors import Batch, pack
 from trimpot.models.attention import plan_for
@@ -22,7 +23,6 @@ from trimpot.models.policy import Policy, sliding_window
 from trimpot.models.reward import RewardModel
 from trimpot.models.trunk import Trunk
 
-Progress = Callable[[int, int], None]
 MEMORY_BYTES = 2**30
 """States up to this size stay in memory, larger ones in a file that is mapped to memory."""
 DISK_BYTES = 16 * 2**30
@@ -134,14 +134,15 @@ def _in_file(
 ) -> FrozenTrunk | None:  # fmt: skip
     """The states in a file that another run left, else in one that is filled now; None where there is no room."""
     size = shape[0] * shape[1] * dtype.itemsize
-    if file.exists():
-        file.touch()
-        return known(_mapped(file, shape, dtype))
+    # None is there (another run may remove it at any time), or it is cut off.
+    with contextlib.suppress(FileNotFoundError, RuntimeError):
+        os.utime(file)
+        return known(_mapped(file, shape, dtype, shared=False))
     part = _reserved(file, size) if size <= DISK_BYTES else None
     if part is None:
         return None
     try:
-        frozen = filled(_mapped(part, shape, dtype))
+        frozen = filled(_mapped(part, shape, dtype, shared=True))
         if frozen is not None:
             _publish(part, file)
         return frozen
@@ -158,8 +159,9 @@ def _name(model: Any, layer: int, rows: Iterable[str]) -> str:
     return bytes_hash([*(word.encode() for word in words), bytes_hash(weights).encode()])
 
 
-def _mapped(file: Path, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    return torch.from_file(str(file), shared=True, size=shape[0] * shape[1], dtype=dtype).view(shape)
+def _mapped(file: Path, shape: tuple[int, int], dtype: torch.dtype, shared: bool) -> Tensor:
+    """A file as a tensor. Unshared it is read only, and one that is missing or too short is a RuntimeError."""
+    return torch.from_file(str(file), shared=shared, size=shape[0] * shape[1], dtype=dtype).view(shape)
 
 
 def _reserved(file: Path, size: int) -> Path | None:
@@ -171,7 +173,7 @@ def _reserved(file: Path, size: int) -> Path | None:
         with part.open("wb") as opened:
             # Else a full disk would end the process when a mapped page finds no place.
             os.posix_fallocate(opened.fileno(), 0, size)
-    except OSError:
+    except (OSError, AttributeError):  # macOS has no such call
         part.unlink(missing_ok=True)
         return None
     return part
@@ -189,7 +191,12 @@ def _publish(part: Path, file: Path) -> None:
 
 
 def _make_room(folder: Path, size: int) -> None:
-    found = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in folder.glob("*.states*"))
+    found = []
+    for path in folder.glob("*.states*"):
+        with contextlib.suppress(FileNotFoundError):  # another process makes room too
+            state = path.stat()
+            found.append((state.st_mtime, state.st_size, path))
+    found.sort()
     total = sum(length for _, length, _ in found)
     for _, length, path in found:
         if total + size <= DISK_BYTES:

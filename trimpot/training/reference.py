@@ -11,13 +11,13 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from trimpot.core.hashing import bytes_hash, content_hash
+from trimpot.core.progress import Progress
 from trimpot.core.samples import Sample
 from trimpot.core.tensors import Batch, pack
 from trimpot.models.policy import Policy
 from trimpot.store.atomic import write_bytes
 
 Reference = Callable[[Batch], Tensor]
-Progress = Callable[[int, int], None]
 
 
 class RowReference:

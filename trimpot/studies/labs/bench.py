@@ -22,9 +22,10 @@ from trimpot.models.reward import from_policy
 from trimpot.models.tiny import tiny
 from trimpot.objectives.policy_gradient.rollouts import PolicyGradient
 from trimpot.objectives.supervised.sft import SupervisedFineTuning
-from trimpot.rollout.engine import Completion, SamplingSettings, decode
+from trimpot.rollout.engine import Completion, decode
 from trimpot.rollout.reuse import ReusedDraws
 from trimpot.rollout.rewards import Judge, Rewards
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.rollout.settings import RolloutSettings, Sampling
 from trimpot.rollout.source import RolloutSource
 from trimpot.studies import reversal

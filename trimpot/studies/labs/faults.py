@@ -19,8 +19,8 @@ from trimpot.objectives.policy_gradient.ppo import PPO
 from trimpot.objectives.preference.dpo import DPO
 from trimpot.objectives.reward.bradley_terry import BradleyTerry
 from trimpot.objectives.supervised.sft import SupervisedFineTuning
-from trimpot.rollout.engine import SamplingSettings
 from trimpot.rollout.rewards import RewardModelJudge
+from trimpot.rollout.sampling import SamplingSettings
 from trimpot.rollout.settings import RolloutSettings
 from trimpot.studies import reversal
 from trimpot.studies.labs.bench import (
