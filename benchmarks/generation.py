@@ -1,7 +1,5 @@
 """Generation: transformers' `generate` and `generate_batch` and trimpot's engine, on the same prompts.
 
-    .venv/bin/python -m benchmarks.generation [--repeats 3] [--quick] [--json]
-
 Two workloads of 64 completions: in ``mixed`` 64 prompts of 20 to 240 tokens with one completion each, in ``groups`` 8
 such prompts with 8 each. All sample at temperature 1 from the whole vocabulary, in fp32, exactly ``new_tokens`` tokens:
 the end token is switched off on both sides (transformers: no eos_token_id; trimpot: its set of end tokens emptied), so
@@ -16,19 +14,14 @@ tokens) + 2 × head × new tokens, a prompt's tokens once for its group.
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.jobs import OURS, Job, Result
+from benchmarks.jobs import OURS
 from benchmarks.measure import SCORED, peak_memory, weights_of
-from benchmarks.processes import alone
-from benchmarks.results import joined, row
 from benchmarks.rows import passages
 
 
@@ -43,16 +36,12 @@ class Setup:
 
 SETUPS = {
     "generate": Setup(),
-    "generate, same allocator": Setup(keep_memory=True),
     "generate, 16 at once, same allocator": Setup(at_once=16, keep_memory=True),
     "generate_batch": Setup(continuous=True),
-    "generate_batch, same allocator": Setup(continuous=True, keep_memory=True),
 }
 """Peer -> how transformers runs."""
-PEERS = (*SETUPS, OURS)
 WORKLOADS = {"mixed": 1, "groups": 8}
 """Workload -> completions of every prompt."""
-UNIT = "tokens/s"
 FULL: dict[str, Any] = {"model": "smollm2-135m", "completions": 64, "new_tokens": 64}
 QUICK: dict[str, Any] = {"model": "smollm2-135m", "completions": 16, "new_tokens": 8}
 SHORTEST, LONGEST, PAGE = 20, 240, 32
@@ -160,35 +149,3 @@ def _continuous(stock: Any, prompts: Prompts, config: Any) -> list[list[int]]:
         [list(prompt) for prompt in prompts], generation_config=config, continuous_batching_config=sized
     )
     return [one.generated_tokens for one in found.values()]
-
-
-def measure(workload: str, repeats: int, quick: bool, peers: Sequence[str] = PEERS) -> list[dict[str, Any]]:
-    """The row of every peer against trimpot: each in a process of its own, in turn, ``repeats`` times."""
-    job = Job(f"generation-{workload}", "generation", workload, UNIT, 0, tuple(peers[:-1]))
-    sizes = {**(QUICK if quick else FULL), "workload": workload}
-    runs: dict[str, list[Result]] = {peer: [] for peer in peers}
-    for repeat in range(repeats):
-        for peer, results in runs.items():
-            results.append(alone(job, peer, sizes))
-            line = f"{results[-1]['value']:.1f} {UNIT}, {results[-1]['peak_memory_bytes'] / 1e9:.1f} GB"
-            print(f"{repeat + 1}. {workload}, {peer}: {line}", file=sys.stderr, flush=True)
-    merged = {peer: joined(results) for peer, results in runs.items()}
-    return [row(job, peer, merged[peer], merged[OURS]) for peer in job.peers]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="generate, generate_batch and trimpot in turn")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="one repeat of 16 completions of 8 tokens")
-    parser.add_argument("--json", action="store_true", help="one line of JSON")
-    given = parser.parse_args()
-    rows = [one for name in WORKLOADS for one in measure(name, 1 if given.quick else given.repeats, given.quick)]
-    if given.json:
-        print(json.dumps(rows))
-        return
-    for one in rows:
-        print(f"{one['job']}: {one['ratio']:.2f}x {one['peer']}, memory {one['memory_ratio']:.2f}")
-
-
-if __name__ == "__main__":
-    main()

@@ -21,8 +21,6 @@ from benchmarks import trimpot_side, trl_side
 from benchmarks.measure import SCORED, TRAINED, Gate, column, open_gate, per_step, weights_of
 from benchmarks.rows import prompt_rows
 
-PEERS = ("trl", "trl, same allocator", "trimpot")
-UNIT = "completions/s"
 LEARNING_RATE, MAX_LENGTH, TRL_BATCH = 1e-6, 1024, 8
 FULL = {"model": "smollm2-135m", "prompts": 2, "group": 8, "new_tokens": 64}
 QUICK = {"model": "smollm2-135m", "prompts": 1, "group": 4, "new_tokens": 16}

@@ -1,7 +1,5 @@
 """Log-likelihoods of 4-choice few-shot questions: lm-eval and trimpot in turn, each in a process of its own.
 
-    .venv/bin/python -m benchmarks.likelihood_vs_lm_eval [--repeats 3] [--questions 16] [--quick] [--json]
-
 Two workloads, contexts of three solved examples and the question, about 240 tokens: in ``shared`` the same examples
 stand before every question, as few-shot tasks have it, in ``own`` others before each. lm-eval runs at batch sizes 1, 8
 and 64; the last is what its ``auto`` takes where that fits in memory (its default ``max_batch_size``), here without the
@@ -13,33 +11,22 @@ TOLERANCE a token: in fp32 each program is up to 1e-5 from float64, lm-eval the 
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import random
-import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import SCORED, peak_memory, weights_of
 
-PEERS: dict[str, dict[str, Any]] = {
+SETUPS: dict[str, dict[str, Any]] = {
     "lm-eval, batch 1": {"batch": 1, "allocator": False},
     "lm-eval, batch 8": {"batch": 8, "allocator": False},
     "lm-eval, batch 64": {"batch": 64, "allocator": False},
-    "lm-eval, batch 8, allocator set": {"batch": 8, "allocator": True},
+    "lm-eval, batch 8, same allocator": {"batch": 8, "allocator": True},
     "trimpot": {"batch": None, "allocator": True},
 }
 """Who runs, and how: lm-eval's batch size (None: not lm-eval), and whether freed memory is kept."""
-WORKLOADS = ("shared", "own")
-UNIT = "questions/s"
-FULL = {"model": "smollm2-135m", "questions": 16, "warmup": 2}
+FULL = {"model": "smollm2-135m", "questions": 8, "warmup": 2}
 QUICK = {"model": "smollm2-135m", "questions": 3, "warmup": 1}
 EXAMPLE_WORDS, CHOICE_WORDS, CHOICES, SHOTS = 32, 4, 4, 3
 TOLERANCE = 2e-5
@@ -114,8 +101,8 @@ def run(peer: str, workload: str, model: str, questions: int, warmup: int) -> di
     """Questions per second of one peer in this process, and the log-likelihoods, which must be equal for all peers."""
     from trimpot.models.allocator import keep_freed_memory
 
-    batch = PEERS[peer]["batch"]
-    if PEERS[peer]["allocator"]:
+    batch = SETUPS[peer]["batch"]
+    if SETUPS[peer]["allocator"]:
         keep_freed_memory()
     texts = build_questions(workload, warmup + questions)
     score = trimpot_scorer(model) if batch is None else lm_eval_scorer(model, batch)
@@ -154,88 +141,3 @@ def operations(model: str, pairs: list[tuple[tuple[int, ...], tuple[int, ...]]])
 
     tokens = sum(len(part.new) for part in additions([context + choice[:-1] for context, choice in pairs]))
     return weights_of(model).operations(SCORED, tokens, sum(len(choice) for _, choice in pairs))
-
-
-def run_apart(peer: str, workload: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """``run`` in a process of its own."""
-    arguments = ["--child", json.dumps({"peer": peer, "workload": workload, **settings})]
-    command = [sys.executable, "-m", "benchmarks.likelihood_vs_lm_eval", *arguments]
-    root = Path(__file__).parent.parent
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if not lines:
-        raise SystemExit(f"{peer} failed:\n{done.stderr[-3000:]}")
-    return dict(json.loads(lines[0].removeprefix("RESULT ")))
-
-
-Runs = dict[str, dict[str, list[dict[str, Any]]]]
-"""Results by workload and peer, one a repeat."""
-
-
-def summary(runs: Runs, settings: dict[str, Any]) -> dict[str, Any]:
-    """Medians by workload and peer, ratios to the fastest of lm-eval as it comes, and the largest difference."""
-    workloads = {workload: workload_summary(some) for workload, some in runs.items()}
-    difference = max(one["largest_difference_per_token"] for one in workloads.values())
-    return {
-        "job": f"log-likelihoods of {settings['questions']} questions of {CHOICES} choices, {settings['model']}, fp32",
-        "unit": UNIT,
-        "workloads": workloads,
-        "largest_difference_per_token": difference,
-        "same_job": difference <= TOLERANCE,
-        "machine": f"{platform.processor() or platform.machine()}, {platform.system()}, {os.cpu_count()} processors",
-        "threads": os.environ.get("OMP_NUM_THREADS", "default"),
-        "versions": {name: version(name) for name in ("torch", "transformers", "lm_eval", "trimpot")},
-    }
-
-
-def workload_summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    def median(peer: str, name: str) -> float:
-        return statistics.median(one[name] for one in runs[peer])
-
-    others = [peer for peer in runs if peer != "trimpot"]
-    fastest = max((peer for peer in others if not PEERS[peer]["allocator"]), key=lambda peer: median(peer, "value"))
-    pairs = {peer: list(zip(runs["trimpot"], runs[peer], strict=True)) for peer in others}
-    ratios = {peer: [ours["value"] / theirs["value"] for ours, theirs in some] for peer, some in pairs.items()}
-    return {
-        "rate": {peer: median(peer, "value") for peer in runs},
-        "memory_gb": {peer: median(peer, "peak_memory_bytes") / 1e9 for peer in runs},
-        "operations_per_second": runs["trimpot"][0]["operations"] / median("trimpot", "seconds"),
-        "ratios": ratios,
-        "fastest_peer": fastest,
-        "ratio": statistics.median(ratios[fastest]),
-        "memory_ratio": median("trimpot", "peak_memory_bytes") / median(fastest, "peak_memory_bytes"),
-        "largest_difference_per_token": max(
-            abs(one - other)
-            for some in pairs.values()
-            for ours, theirs in some
-            for one, other in zip(*(side["numbers"]["logprob_per_token"] for side in (ours, theirs)), strict=True)
-        ),
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="log-likelihoods of few-shot questions: lm-eval and trimpot in turn")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--questions", type=int, default=FULL["questions"])
-    parser.add_argument("--quick", action="store_true", help="one repeat of three questions, lm-eval at batch size 8")
-    parser.add_argument("--json", action="store_true", help="one line of JSON")
-    parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.child:
-        print("RESULT", json.dumps(run(**arguments.child)))
-        return
-    settings: dict[str, Any] = QUICK if arguments.quick else {**FULL, "questions": arguments.questions}
-    peers = ["lm-eval, batch 8", "trimpot"] if arguments.quick else list(PEERS)
-    runs: Runs = {workload: {peer: [] for peer in peers} for workload in WORKLOADS}
-    for repeat in range(1 if arguments.quick else arguments.repeats):
-        for workload in WORKLOADS:
-            for peer in peers:
-                result = run_apart(peer, workload, settings)
-                runs[workload][peer].append(result)
-                line = f"{result['value']:.2f} {UNIT}, {result['peak_memory_bytes'] / 1e9:.1f} GB"
-                print(f"{repeat + 1}. {workload}, {peer}: {line}", file=sys.stderr, flush=True)
-    print(json.dumps(summary(runs, settings), indent=None if arguments.json else 1))
-
-
-if __name__ == "__main__":
-    main()

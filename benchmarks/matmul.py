@@ -11,8 +11,6 @@ from typing import Any
 
 from benchmarks.measure import peak_memory
 
-PEERS = ("torch",)
-UNIT = "GFLOP/s"
 SHAPES = ((2048, 2048, 2048), (4096, 4096, 1024), (512, 1536, 576), (512, 576, 49152))
 FULL = {"seconds": 1.5, "shapes": SHAPES}
 QUICK = {"seconds": 0.3, "shapes": SHAPES}

@@ -15,8 +15,6 @@ from benchmarks.rows import chat_rows
 from benchmarks.sft import FULL as SFT
 from benchmarks.trimpot_side import drawn
 
-PEERS = ("trimpot",)
-UNIT = "tokens/s"
 FULL = {**SFT, "operators": 16}
 QUICK = {**SFT, "batch": 2, "operators": 16}
 

@@ -12,8 +12,6 @@ from benchmarks import trimpot_side, trl_side
 from benchmarks.measure import TRAINED, Gate, column, open_gate, per_step, weights_of
 from benchmarks.rows import pair_rows
 
-PEERS = ("trl", "trl, same allocator", "trimpot")
-UNIT = "pairs/s"
 MAX_LENGTH, LEARNING_RATE = 1024, 1e-4
 FULL = {"model": "smollm2-135m", "batch": 4}
 QUICK = {"model": "smollm2-135m", "batch": 2}

@@ -15,8 +15,6 @@ from benchmarks.loop import steps_of
 from benchmarks.measure import peak_memory
 from benchmarks.rows import passages
 
-PEERS = ("trimpot",)
-UNIT = "tokens/s"
 FULL: dict[str, Any] = {
     "model": "smollm2-135m",
     "lengths": (64, 128, 256, 512, 1024, 2048, 4096),

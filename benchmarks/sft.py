@@ -12,8 +12,6 @@ from benchmarks import trimpot_side, trl_side
 from benchmarks.measure import TRAINED, Gate, column, open_gate, per_step, weights_of
 from benchmarks.rows import chat_rows
 
-PEERS = (*trl_side.SETUPS, "trimpot")
-UNIT = "tokens/s"
 LEARNING_RATE = 2e-5
 FULL = {"model": "smollm2-135m", "batch": 8, "max_length": 512}
 QUICK = {"model": "smollm2-135m", "batch": 2, "max_length": 512}

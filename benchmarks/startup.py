@@ -11,8 +11,6 @@ from typing import Any
 
 from benchmarks.measure import peak_memory
 
-PEERS = ("trimpot",)
-UNIT = "s"
 FULL = {"times": 10}
 QUICK = {"times": 3}
 

@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Clock, Gate
 from benchmarks.rows import Record, write_rows
+from trimpot.recipe.context import Silence
+from trimpot.recipe.schema import Stage
+from trimpot.training.loop import Step
 
 MICRO_BATCH_TOKENS = 448
 """Tokens of one pass: few, so that few activations are held at a time. The gradient is that of the whole step."""
 
 
-@dataclass
-class Listener:
+class Listener(Silence):
     """Hears the run: marks every step, keeps its metrics."""
 
-    clock: Clock
-    lines: list[Mapping[str, Any]] = field(default_factory=list)
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.lines: list[Mapping[str, Any]] = []
 
-    def step_done(self, stage: Any, step: Any) -> None:
+    def step_done(self, stage: Stage, step: Step) -> None:
         self.clock.tick()
         self.lines.append(step.metrics)
-
-    def stage_begins(self, stage: Any, done: int, steps: int) -> None: ...
-
-    def alarm(self, stage: Any, finding: Any) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-    def progress(self, what: str, done: int, total: int) -> None: ...
 
 
 def train(kind: str, settings: Mapping[str, Any], records: Sequence[Record], model: str, gate: Gate) -> Listener:

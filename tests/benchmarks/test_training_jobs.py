@@ -3,10 +3,9 @@
 import pytest
 
 from benchmarks import dpo, grpo, reward, sft
-from benchmarks.jobs import JOBS, TOLERANCE
+from benchmarks.jobs import TOLERANCE
 from benchmarks.measure import TRAINED, Clock, Weights, per_step, weights_of
 from benchmarks.results import largest_difference
-from benchmarks.trl_side import SETUPS
 
 pytestmark = pytest.mark.usefixtures("allocator_untouched")
 SIZES = {
@@ -103,9 +102,3 @@ def test_a_gate_is_not_timed():
     clock.tick()
     clock.tick()
     assert clock.seconds[1] < 0.1
-
-
-def test_the_table_names_peers_that_there_are():
-    for job in JOBS:
-        if job.takes_turns:
-            assert set(job.peers) <= set(SETUPS) & set(SIZES[job.name][0].PEERS)
