@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.trimpot_side import MICRO_BATCH_TOKENS
-
 
 @dataclass(frozen=True)
 class InOrder:
@@ -33,5 +31,5 @@ def steps_of(policy: Any, samples: Sequence[Any], batch: int) -> Iterator[Any]:
 
     choose_trainable(policy, TrainableSettings())
     optimizer = OptimizerSettings(warmup=0.0)
-    loop = LoopSettings(steps=len(samples) // batch, batch=batch, micro_batch_tokens=MICRO_BATCH_TOKENS)
+    loop = LoopSettings(steps=len(samples) // batch, batch=batch)
     return train(TrainState.new(policy, optimizer), Plan(OBJECTIVES["sft"](), InOrder(samples, batch), loop, optimizer))

@@ -13,9 +13,6 @@ from trimpot.recipe.context import Silence
 from trimpot.recipe.schema import Stage
 from trimpot.training.loop import Step
 
-MICRO_BATCH_TOKENS = 448
-"""Tokens of one pass: few, so that few activations are held at a time. The gradient is that of the whole step."""
-
 
 class Listener(Silence):
     """Hears the run: marks every step, keeps its metrics."""
@@ -43,7 +40,6 @@ def train(kind: str, settings: Mapping[str, Any], records: Sequence[Record], mod
     with tempfile.TemporaryDirectory() as folder:
         stage = {
             "data": write_rows(records, Path(folder) / "rows.jsonl"),
-            "micro_batch_tokens": MICRO_BATCH_TOKENS,
             "warmup": 0.0,
             "checkpoint_every": 0,
             **settings,

@@ -43,7 +43,7 @@ SETTINGS = """## What the settings mean
 - **no checkpointing**: TRL keeps all activations: faster, and more memory.
 - **generation of GRPO**: both sides sample exactly 64 tokens. TRL's `generate` suppresses the end token, for trimpot
   the set of end tokens is emptied; prompts, reward, group and temperature are the same.
-- **tokens of a pass**: trimpot trains in passes of 448 tokens (`micro_batch_tokens`, 4,096 by default), so that few
+- **tokens of a pass**: trimpot trains in passes of 640 tokens (`micro_batch_tokens`, its default), so that few
   activations are held at a time; the gradient is that of the whole step. TRL takes a batch in one pass.
 - All are fp32, all weights train with AdamW, batches are equal, and the embedded SmolLM2-135M-Instruct is the model.
 """

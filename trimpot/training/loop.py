@@ -25,6 +25,7 @@ from trimpot.core.tensors import (
     pack,
 )
 from trimpot.statistics.correlation import pearson
+from trimpot.training.gradients import KeptGradients
 from trimpot.training.optimizer import build_optimizer, clip_gradients, learning_rate
 from trimpot.training.settings import LoopSettings, OptimizerSettings
 from trimpot.training.streams import Reference, Trainee, compute_streams, fixed_streams
@@ -94,11 +95,17 @@ def train(state: TrainState, plan: Plan) -> Iterator[Step]:
     objective = plan.objective
     if isinstance(objective, Carries) and not state.carried:
         state.carried = dict(objective.initial())
+    with KeptGradients(state.trainee.trainable().values()) as kept:
+        yield from _steps(state, plan, kept)
+
+
+def _steps(state: TrainState, plan: Plan, kept: KeptGradients) -> Iterator[Step]:
+    objective = plan.objective
     for number in range(state.step + 1, plan.loop.steps + 1):
         began = time.perf_counter()
         draw = plan.source.draw(number, state.carried)
         drawn = time.perf_counter()
-        stats, losses = accumulate(state.trainee, draw, plan, number, state.carried)
+        stats, losses = accumulate(state.trainee, draw, plan, number, state.carried, kept)
         norm = clip_gradients(state.trainee.trainable().values(), plan.optimizer.max_grad_norm)
         rate = learning_rate(number, plan.loop.steps, plan.optimizer)
         for group in state.optimizer.param_groups:
@@ -130,7 +137,12 @@ def train(state: TrainState, plan: Plan) -> Iterator[Step]:
 
 
 def accumulate(
-    trainee: Trainee, draw: Draw, plan: Plan, step: int = 0, carried: Mapping[str, float] | None = None
+    trainee: Trainee,
+    draw: Draw,
+    plan: Plan,
+    step: int = 0,
+    carried: Mapping[str, float] | None = None,
+    kept: KeptGradients | None = None,
 ) -> tuple[dict[str, Stat], dict[str, float | None]]:
     """Backward passes of one step: every term is divided by its own count over the whole step, never per batch.
 
@@ -149,6 +161,8 @@ def accumulate(
     numbers, first = _step_numbers(trainee, batches, plan, wanted, carried or {})
     totals: dict[str, float] = {}
     stats, rewards, lengths = [], [], []
+    if kept is not None:
+        kept.begin()
     for index, batch in enumerate(batches):
         streams = first if index == 0 and first else compute_streams(trainee, batch, wanted, plan.reference, numbers)
         out = plan.objective(streams)
@@ -157,6 +171,8 @@ def accumulate(
             lengths += _differences(streams.lengths_S().double())
         _backward(out, counts, totals)
         stats.append(out.stats)
+    if kept is not None:
+        kept.end()
     sum_gradients(trainee.trainable().values())
     everyone = gathered((add_stats(stats), totals, rewards, lengths))
     totals = _sums(one[1] for one in everyone)

@@ -16,18 +16,26 @@ def build_optimizer(
 ) -> torch.optim.AdamW:
     """AdamW over the trainable parameters; biases and norms (one dimension) get no weight decay.
 
-    Parameters whose name begins with a key of ``factors`` learn at that multiple of the learning rate.
+    Parameters whose name begins with a key of ``factors`` learn at that multiple of the learning rate. The moments are
+    there from the beginning: AdamW would make them after the first pass, between what that pass left in memory.
     """
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, value in parameters.items():
         factor = next((factor for prefix, factor in factors.items() if name.startswith(prefix)), 1.0)
         groups.setdefault((factor, settings.weight_decay if value.ndim > 1 else 0.0), []).append(value)
-    return torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         [{"params": values, "weight_decay": decay, "factor": factor} for (factor, decay), values in groups.items()],
         lr=settings.learning_rate,
         betas=(settings.beta1, settings.beta2),
         fused=True,
     )
+    for value in parameters.values():
+        optimizer.state[value] = {
+            "step": torch.zeros((), dtype=torch.float32, device=value.device),
+            "exp_avg": torch.zeros_like(value),
+            "exp_avg_sq": torch.zeros_like(value),
+        }
+    return optimizer
 
 
 def learning_rate(step: int, steps: int, settings: OptimizerSettings) -> float:
