@@ -12,6 +12,7 @@ ABSTRACT = {
     "torch.autograd.Function",
     "pydantic.BaseModel",
     "sqlalchemy.orm.DeclarativeBase",
+    "typer.core.TyperGroup",
     "enum.Enum",
     "enum.StrEnum",
 }

@@ -39,7 +39,7 @@ def test_all_sources_in_both_forms():
 def test_one_source_in_both_forms():
     text = run("source", "gns")
     assert "arxiv.org/abs/1812.06162" in text
-    assert "knobs: optimizer.batch" in text
+    assert "knobs: optimizer.batch_size" in text
     assert "The gradient noise scale grows as the loss falls." in text
     found = json.loads(run("source", "dpo", "--json"))
     assert found["studies"]["dpo-beta"]["dpo-larger-beta-stays-closer"] == "confirmed"

@@ -1,10 +1,13 @@
 """The cards as shipped: they pass their check, fit ten lines, and every problem the check knows is found."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import typer
 
+from trimpot import knobs
 from trimpot.cli import knobs as commands
 from trimpot.core.errors import UsageError
 from trimpot.detectors import DETECTORS
@@ -18,12 +21,13 @@ from trimpot.knobs.status import UNTESTED, claim_statuses
 from trimpot.knobs.text import card_lines
 from trimpot.studies import STUDIES
 
+MARGINS = [claim for study in STUDIES.values() for claim in study.margins]
 CARDS = {name: kind().card for name, kind in DETECTORS.items()}
 MEASURED = dict.fromkeys(DETECTORS, "100/100, clean 0/100")
 
 
 def check(changed, **options):
-    known = {"detectors": CARDS, "recipe_defaults": commands.recipe_defaults(), "studies": STUDIES}
+    known = {"detectors": CARDS, "recipe_defaults": commands.recipe_defaults(), "studies": STUDIES, "margins": MARGINS}
     return check_cards(changed, **{**known, **options}, evidence_folders=())
 
 
@@ -71,6 +75,32 @@ def test_every_detector_watches_a_failure_of_some_card():
     assert named - {UNDETECTED} == DETECTORS.keys()
 
 
+STANDARD = (
+    "sft.mask", "sft.packing", "sft.epochs", "lora.rank", "trainable.set", "reward.center", "reward.label_noise",
+    "dpo.beta", "dpo.loss", "dpo.label_smoothing", "grpo.group", "grpo.kl", "grpo.normalisation", "grpo.clip",
+    "sampling.temperature", "best_of.n", "optimizer.learning_rate", "optimizer.batch_size", "optimizer.schedule",
+    "schedule.warmup", "precision", "recompute", "eval.items",
+)  # fmt: skip
+"""Knobs under the names the field calls them by."""
+
+
+@pytest.mark.parametrize("path", STANDARD)
+def test_a_knob_is_found_under_its_standard_name(path):
+    card = library().card(path)
+    assert card.path == path
+    assert card.fails_when
+    assert card.moves
+
+
+@pytest.mark.parametrize("package", ["objectives", "detectors"])
+def test_docstrings_name_cards_that_exist(package):
+    texts = [file.read_text() for file in (Path(knobs.__file__).parents[1] / package).rglob("*.py")]
+    found = [named for text in texts for named in re.findall(r"see cards? ((?:[a-z_.]+(?:, | and )?)+)", text)]
+    names = {name.rstrip(".") for named in found for name in re.split(r", | and ", named) if name}
+    assert len(names) >= 8
+    assert names <= library().cards.keys()
+
+
 def test_an_unknown_card_names_the_nearest(capsys):
     with pytest.raises(UsageError, match=r"Did you mean 'dpo\.beta'"):
         commands.card("dpo.bta", check=False, json=False)
@@ -108,16 +138,16 @@ def test_the_check_finds_a_failure_without_a_detector():
 
 
 def test_the_check_finds_what_is_wrong_with_a_further_setting():
-    card = library().cards["lora"]
+    card = library().cards["lora.rank"]
     (alpha, *others) = card.also
 
     def changed(**changes):
-        return check(with_card("lora", also=(alpha.model_copy(update=changes), *others)))
+        return check(with_card("lora.rank", also=(alpha.model_copy(update=changes), *others)))
 
     default = alpha.default
     assert changed() == []
     wrong = changed(default=default.model_copy(update={"value": 8.0}))
-    assert "card lora: also[0]: the default of sft.lora_alpha is 8.0, but a recipe takes 32.0" in wrong
+    assert "card lora.rank: also[0]: the default of sft.lora_alpha is 8.0, but a recipe takes 32.0" in wrong
     assert "also[0]: the default has no known origin" in changed(default=default.model_copy(update={"whose": ""}))[0]
     assert "also[0]: '*.lora_alfa' is not a key of a recipe" in changed(recipe="*.lora_alfa")[0]
     assert "also[0].range: has a number with neither" in changed(range=Statement(text="8 to 32"))[0]
@@ -134,11 +164,11 @@ def test_the_check_tells_false_from_zero():
 @pytest.mark.parametrize(
     ("path", "setting"),
     [
-        ("lora", "reward.lora_alpha"),
+        ("lora.rank", "reward.lora_alpha"),
         ("simpo", "preference.simpo.gamma"),
-        ("policy_gradient.kl", "policy_gradient.ppo.target_kl"),
+        ("grpo.kl", "policy_gradient.ppo.target_kl"),
         ("optimizer.schedule", "distill.beta2"),
-        ("best_of", "evaluate.judge"),
+        ("best_of.n", "evaluate.judge"),
         ("rejection_sampling", "data.method"),
     ],
 )
@@ -160,9 +190,9 @@ def test_every_setting_is_missed_without_any_card():
 
 
 def test_a_setting_on_two_cards_and_an_exemption_of_nothing_are_found():
-    knob = library().cards["lora"].also[0]
-    twice = check(with_card("trainable", also=(knob,)))
-    assert "setting sft.lora_alpha: is on several cards (lora, trainable)" in twice
+    knob = library().cards["lora.rank"].also[0]
+    twice = check(with_card("trainable.set", also=(knob,)))
+    assert "setting sft.lora_alpha: is on several cards (lora.rank, trainable.set)" in twice
     assert missing_settings(library(), {"sft.learning_rate": 2e-5}) == [
         f"setting {form}: is exempt as housekeeping, but no recipe has it" for form in HOUSEKEEPING
     ]
@@ -186,6 +216,8 @@ def test_the_closest_form_speaks_for_a_setting():
     assert not covers("*.beta", "preference.dpo.beta")
     assert as_written("preference.simpo.beta") == "preference.beta (objective: simpo)"
     assert as_written("policy_gradient.*.clip_low") == "policy_gradient.clip_low"
+    assert as_written("dtype") == "dtype of the recipe"
+    assert closest(["*.dtype", "dtype"], "dtype") == ["dtype"]
 
 
 def measured(detector, **changes):
@@ -221,13 +253,13 @@ def test_rates_of_other_thresholds_are_not_shown_as_those_of_today(tmp_path, mon
 
 
 def test_further_settings_stand_on_one_line_with_their_defaults(capsys):
-    commands.card("lora", check=False, json=False)
+    commands.card("lora.rank", check=False, json=False)
     text = capsys.readouterr().out
     assert "Also: lora_alpha 32.0, lora_targets all-linear, dora false, rslora false\n" in text
-    commands.card("grpo", check=False, json=False)
+    commands.card("grpo.kl", check=False, json=False)
     shown = capsys.readouterr().out
     assert "more: --json" in shown
-    commands.card("grpo", check=False, json=True)
+    commands.card("grpo.normalisation", check=False, json=True)
     card = json.loads(capsys.readouterr().out)
     assert (
         card["written"]["policy_gradient.grpo.completion_limit"] == "policy_gradient.completion_limit (objective: grpo)"

@@ -38,6 +38,7 @@ CLAIMS = {
         claim("far", untestable="lacks 512 GPUs", number=76),
     )
 }
+MARGINS = [claim for study in STUDIES.values() for claim in study.margins]
 SIDES = (Side(claim="confirmed"), Side(claim="planned"), Side(statement="It is 2.", source="s", place="table 2"))
 KNOWN = Library({"s": SOURCE}, CLAIMS, {}, {"d": Disagreement(id="d", question="?", sides=SIDES, decides="a run")})
 
@@ -75,7 +76,7 @@ def test_there_are_enough_and_each_names_what_there_is():
     claims = library().claims.values()
     of_the_list = [one for one in claims if library().sources[one.source].reading_list is not None]
     assert len(of_the_list) >= 60
-    assert check_claims(library(), STUDIES) == []
+    assert check_claims(library(), STUDIES, MARGINS) == []
     assert check_disagreements(library(), STUDIES) == []
     studied = [one for one in claims if one.study is not None]
     assert {one.study for one in studied} <= STUDIES.keys()
@@ -173,7 +174,7 @@ def test_a_disagreement_shows_both_sides_with_their_status(tmp_path, monkeypatch
         (
             "confirmed",
             {"direction": "equal"},
-            "claim confirmed: says equal, which the rule of the studies cannot confirm",
+            "claim confirmed: says equal, and no study says within which margin",
         ),
         ("planned", {"knob": "dpo.bta"}, "claim planned: card 'dpo.bta' is unknown"),
         ("planned", {"statement": "It is 2.", "place": " "}, "claim planned: has a number without a place"),
@@ -187,13 +188,23 @@ def test_the_check_finds_what_is_wrong_with_a_claim(name, changes, words):
     assert check_claims(changed(name), {"toy"}) == []
 
 
+def test_a_claim_of_equality_is_tested_within_a_margin():
+    equal = changed("confirmed", direction="equal")
+    assert check_claims(equal, {"toy"}, ["confirmed"]) == []
+    assert check_claims(equal, {"toy"}, ["refuted"]) != []
+
+
 def test_a_claim_on_a_card_has_that_card_as_its_knob():
     base = library()
     one = base.claims["dpo-chosen-falls"].model_copy(update={"knob": "ipo"})
     moved = Library(base.sources, {**base.claims, one.id: one}, base.cards)
-    assert check_claims(moved, STUDIES) == ["claim dpo-chosen-falls: is on the card dpo.beta, but its knob is 'ipo'"]
-    assert base.claims_of("dpo.beta")[:5] == list(base.cards["dpo.beta"].claims)
-    assert "dpo-raises-chosen" in base.claims_of("dpo.beta")
+    assert check_claims(moved, STUDIES, MARGINS) == [
+        "claim dpo-chosen-falls: is on the card dpo.beta, but its knob is 'ipo'"
+    ]
+    shown = base.cards["ipo"].claims
+    assert base.claims_of("ipo")[: len(shown)] == list(shown)
+    assert "people-prefer-dpo" not in base.cards["dpo.loss"].claims
+    assert "people-prefer-dpo" in base.claims_of("dpo.loss")
 
 
 @pytest.mark.parametrize(

@@ -120,15 +120,16 @@ def test_a_source_shows_its_knobs_claims_studies_and_their_verdicts(tmp_path, mo
     text = "\n".join(f"{head} {rest}" for head, rest in source_lines(library().sources["dpo"], library()))
     assert "topic 1, core, tier 1" in text
     assert "confirmed: A larger β ends nearer to the reference." in text
-    assert "study: dpo-beta (dpo-larger-beta-stays-closer confirmed, dpo-beta-holds-exact-labels inconclusive)" in text
-    assert "optimizer.batch" in knobs_of("gns", library())
-    assert "optimizer.batch" in knobs_of("keskar", library())
+    (study,) = [line for line in text.splitlines() if line.startswith("study: dpo-beta (")]
+    assert "dpo-larger-beta-stays-closer confirmed, " in study
+    assert "dpo-beta-holds-exact-labels inconclusive" in study
+    assert "optimizer.batch_size" in knobs_of("gns", library())
+    assert "optimizer.batch_size" in knobs_of("keskar", library())
     found = source_json(library().sources["gns"], library())
     assert (found["of_the_list"], found["tier"]) == (True, 1)
     assert {one["source"] for one in found["claims"]} == {"gns"}
-    assert source_json(library().sources["smol-course"], library())["studies"] == {
-        "dpo-beta": {"dpo-larger-beta-moves-further": "refuted"}
-    }
+    studies = source_json(library().sources["smol-course"], library())["studies"]
+    assert studies["dpo-beta"] == {"dpo-larger-beta-moves-further": "refuted"}
 
 
 def test_the_list_goes_by_topic_and_shows_flags():

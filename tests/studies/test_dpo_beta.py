@@ -6,6 +6,8 @@ import json
 import pytest
 
 from trimpot.cli import knobs as commands
+from trimpot.cli import studies as study_commands
+from trimpot.core.rows import Message, PreferencePair
 from trimpot.knobs.evidence import SHIPPED, read_evidence
 from trimpot.knobs.library import library
 from trimpot.studies import STUDIES, reversal
@@ -14,7 +16,7 @@ from trimpot.studies.study import Budget
 
 SMALL = {
     "stop_at": 0.2, "sft_steps": 260, "prompts": 64, "pairs": 32, "held_out": 16,
-    "steps": 4, "batch": 8, "learning_rate": 3e-4,
+    "samples": 4, "steps": 4, "batch": 8, "learning_rate": 3e-4,
 }  # fmt: skip
 
 
@@ -27,11 +29,11 @@ def test_words_are_different_and_a_longer_list_begins_with_the_shorter():
         reversal.words(4097, 0)
 
 
-def test_wrong_labels_are_the_share_asked_for_and_change_nothing_else(tmp_path):
-    reversal.save_pairs([], tmp_path / "none.json")
-    assert reversal.load_pairs(tmp_path / "none.json") == []
-    (tmp_path / "pairs.json").write_text(json.dumps([[f"{i}", "right", "wrong"] for i in range(1000)]))
-    pairs = reversal.load_pairs(tmp_path / "pairs.json")
+def test_wrong_labels_are_the_share_asked_for_and_change_nothing_else():
+    pairs = [
+        PreferencePair((Message("user", f"{i}"),), (Message("assistant", "right"),), (Message("assistant", "wrong"),))
+        for i in range(1000)
+    ]
     wrong = reversal.with_wrong_labels(pairs, 0.2, 0)
     assert 150 < sum(pair.chosen[0].content == "wrong" for pair in wrong) < 250
     assert [pair.prompt for pair in wrong] == [pair.prompt for pair in pairs]
@@ -43,7 +45,19 @@ def test_every_budget_has_five_seeds_and_a_control():
     for budget in study.budgets.values():
         assert budget.seeds >= 5
         assert study.control.applies(budget.arms)
-    assert set(study.claims) <= set(library().claims)
+    assert all(study.id in library().claims[name].studies for name in study.claims)
+
+
+def test_one_test_decides_both_sides_of_a_disagreement():
+    """A mean below 0 confirms one side and refutes the other: they have one quantity and opposite directions."""
+    study, known = STUDIES["dpo-beta"], library()
+    for one, other in (
+        ("dpo-larger-beta-stays-closer", "dpo-larger-beta-moves-further"),
+        ("dpo-raises-chosen", "dpo-chosen-falls"),
+    ):
+        assert study.claims[one] == study.claims[other]
+        assert {known.claims[one].direction, known.claims[other].direction} == {"up", "down"}
+    assert study.tests[study.claims["dpo-suppresses-rejected"]].metric == "logratio/rejected"
 
 
 def test_the_command_runs_the_study_end_to_end(tmp_path, monkeypatch, capsys):
@@ -54,7 +68,7 @@ def test_the_command_runs_the_study_end_to_end(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("trimpot.studies.runner.WORKERS", 1)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.delenv("TRIMPOT_LEDGER", raising=False)
-    commands.study("dpo-beta", seeds=1, budget="quick", output=None, json=True)
+    study_commands.study("dpo-beta", seeds=1, budget="quick", output=None, json=True)
     out, progress = capsys.readouterr()
     printed = json.loads(out)
     assert "2/2" in progress
@@ -69,13 +83,15 @@ def test_the_command_runs_the_study_end_to_end(tmp_path, monkeypatch, capsys):
     assert claims[0]["evidence"] == "yours"
 
 
-def test_shipped_evidence_follows_from_its_own_numbers():
+@pytest.mark.parametrize("name", ["dpo-beta", "dpo-beta-real", "dpo-overtraining", "dpo-label-noise"])
+def test_shipped_evidence_follows_from_its_own_numbers(name):
     """The verdicts in the file are those the rule gives for the results in the file."""
-    evidence = read_evidence(SHIPPED / "dpo-beta.json")
-    study = STUDIES["dpo-beta"]
+    evidence = read_evidence(SHIPPED / f"{name}.json")
+    study = STUDIES[name]
+    assert evidence.conditions.budget == "full"
     budget = study.budgets[evidence.conditions.budget]
     assert {name: dict(values) for name, values in budget.arms.items()} == evidence.arms
     tested, control = decide(study, budget, evidence.results, evidence.seeds, library().claims)
     assert tested == evidence.tested
     assert control == evidence.control
-    assert len(evidence.seeds) >= 5
+    assert len(evidence.seeds) >= (3 if name == "dpo-beta-real" else 5)

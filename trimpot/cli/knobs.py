@@ -1,27 +1,20 @@
-"""The commands card and study: parse, call, print."""
+"""The command card, and how commands print: parse, call, print."""
 
 from __future__ import annotations
 
 import json as json_module
-import sys
-from collections.abc import Callable, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trimpot.core.errors import UsageError, nearest
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from trimpot.knobs.evidence import Evidence
+    from trimpot.knobs.library import Library
     from trimpot.knobs.schema import Card
 
 COLOURS = {
     "confirmed": "green", "refuted": "red", "inconclusive": "yellow", "cited, untested": "cyan",
-    "cited, untestable here": "magenta",
+    "cited, untestable here": "magenta", "right": "green", "wrong": "red", "undecided": "yellow",
 }  # fmt: skip
 REQUIRED = {"distill": {"teacher": "base"}}
 """Settings without which a stage is refused, with a value that lets it be built."""
@@ -36,13 +29,14 @@ def card(
 ) -> None:
     """A knob in ten lines: what it is, when it fails, which metric it moves, with sources and evidence."""
     from trimpot.knobs.library import library
+    from trimpot.knobs.own import known_library, read_own
     from trimpot.knobs.status import claim_statuses
     from trimpot.knobs.text import card_json, card_lines
 
     if check:
         _check(json)
         return
-    known = library()
+    known = known_library()
     if path is not None:
         chosen = known.card(path)
         if json:
@@ -51,72 +45,37 @@ def card(
         else:
             print_lines(card_lines(chosen, known, claim_statuses(chosen.claims, known), rate_texts(chosen)))
         return
-    words = {
-        name: sorted({one.word for one in claim_statuses(item.claims, known)}) for name, item in known.cards.items()
-    }
     if json:
-        print_json({"cards": {name: {"what": known.cards[name].what.text, "claims": words[name]} for name in words}})
+        print_json({"cards": {name: _listed(one, known) for name, one in known.cards.items()}})
     else:
-        print_lines([(name, f"{known.cards[name].what.text} {', '.join(words[name])}".rstrip()) for name in words])
-
-
-def study(
-    id: Annotated[str | None, typer.Argument(help="The study, such as dpo-beta; without it all studies.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Seeds per arm; by default the study's own number.")] = None,
-    budget: Annotated[str, typer.Option(help="quick or full.")] = "quick",
-    output: Annotated[Path | None, typer.Option(help="Folder for the evidence; by default your own.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Run a study: its hypothesis is written first, a stopped one goes on, evidence with verdicts comes out."""
-    from trimpot.studies import STUDIES
-
-    if id is None:
-        listed = {name: {"question": one.question, "budgets": list(one.budgets)} for name, one in STUDIES.items()}
-        if json:
-            print_json({"studies": listed})
-        else:
-            print_lines([(name, one.question) for name, one in STUDIES.items()])
-        return
-    if id not in STUDIES:
-        raise UsageError(f"study {id!r}", "there is no such study", nearest(id, STUDIES))
-    evidence, file, picture = _run(id, budget, seeds, output)
-    if json:
-        from dataclasses import asdict
-
-        print_json({**asdict(evidence), "file": str(file), "chart": None if picture is None else str(picture)})
-    else:
-        print_lines(_study_lines(evidence, file))
-
-
-def _run(id: str, budget: str, seeds: int | None, output: Path | None) -> tuple[Evidence, Path, Path | None]:
-    from trimpot.knobs.evidence import user_folder, write_evidence
-    from trimpot.store.ledger import Ledger
-    from trimpot.studies import STUDIES, runner
-    from trimpot.studies.chart import draw
-
-    chosen, folder = STUDIES[id], output or user_folder()
-    with _progress() as tell:
-        work = user_folder().parent / "studies"
-        evidence = runner.run_study(chosen, Ledger(), work, budget, seeds, runner.WORKERS, tell)
-    file = write_evidence(evidence, folder)
-    picture = None if chosen.chart is None else draw(evidence, chosen.chart, file.with_suffix(".svg"))
-    return evidence, file, picture
+        print_lines(_card_list(known))
+        unread = len(read_own(library()).problems)
+        print_lines([("yours:", f"{unread} files cannot be read: trimpot card --check")] if unread else [])
 
 
 def _check(json: bool) -> None:
     from trimpot.detectors import DETECTORS
     from trimpot.knobs.check import check_cards
+    from trimpot.knobs.evidence import SHIPPED, user_folder
     from trimpot.knobs.library import library
+    from trimpot.knobs.own import check_own, read_own
     from trimpot.studies import STUDIES
+    from trimpot.studies.recheck import check_verdicts
 
     named = {name: kind().card for name, kind in DETECTORS.items()}
-    problems = check_cards(library(), named, recipe_defaults(), STUDIES)
+    margins = [claim for one in STUDIES.values() for claim in one.margins]
+    problems = check_cards(library(), named, recipe_defaults(), STUDIES, margins=margins)
+    problems += check_verdicts([SHIPPED, user_folder()], STUDIES)
     known = library()
+    own = read_own(known)
+    problems += check_own(known, own, named, recipe_defaults(), STUDIES)
     counts = {
         "cards": len(known.cards),
         "claims": len(known.claims),
         "sources": len(known.sources),
         "disagreements": len(known.disagreements),
+        "topics": len(known.topics),
+        "papers of yours": len(own.folders),
     }
     if json:
         print_json({**counts, "problems": problems})
@@ -128,17 +87,18 @@ def _check(json: bool) -> None:
 
 
 def recipe_defaults() -> dict[str, object]:
-    """Every setting of a recipe's stages with its default.
+    """Every setting of a recipe with its default.
 
-    ``stage.key`` for a stage's own settings, ``stage.objective.key`` for those that only one objective has. A setting
-    that must be given has the default None.
+    ``key`` for what stands above the stages, ``stage.key`` for a stage's own settings, ``stage.objective.key`` for
+    those that only one objective has. A setting that must be given has the default None.
     """
     from dataclasses import asdict
 
     from trimpot.objectives import OBJECTIVES
+    from trimpot.recipe.read import TOP_DEFAULTS
     from trimpot.recipe.schema import DEFAULT_OBJECTIVES, SETTINGS, build_stage
 
-    found: dict[str, object] = {}
+    found: dict[str, object] = dict(TOP_DEFAULTS)
     for kind, shared in SETTINGS.items():
         fitting = [name for name, objective in OBJECTIVES.items() if objective.stage == kind]
         if len(fitting) > 1:
@@ -200,40 +160,39 @@ def _detectors(card: Card) -> list[str]:
     return list(dict.fromkeys(mode.detector for mode in card.fails_when if mode.detector != UNDETECTED))
 
 
-def _study_lines(evidence: Evidence, file: Path) -> list[tuple[str, str]]:
-    from trimpot.knobs.library import library
-    from trimpot.knobs.text import estimate_text
+def _listed(card: Card, known: Library) -> dict[str, Any]:
+    """All of a card with its topic, how many of its claims have which status, and whose it is."""
+    from trimpot.knobs.status import claim_statuses
+    from trimpot.knobs.text import card_json
+    from trimpot.knobs.topic_text import counts, topic_of_card
 
-    lines = [("", evidence.question)]
-    for claim, tested in evidence.tested.items():
-        p = "" if tested.p_value is None else f", Holm p {tested.p_value:.2g}"
-        seen = "" if tested.smallest_effect is None else f", could see {tested.smallest_effect:.2g}"
-        text = (
-            f"{tested.statement} ({library().claims[claim].source}) {tested.quantity}: {estimate_text(tested.effect)}"
-        )
-        lines.append((f"{tested.verdict}:", text + p + seen))
-    if evidence.control is not None:
-        word = "not told from 0, as it must be" if evidence.control.passed else "differs, so nothing else counts"
-        lines.append(("control:", f"{evidence.control.quantity} {estimate_text(evidence.control.effect)}: {word}"))
-    if evidence.failed:
-        lines.append(("failed:", "; ".join(evidence.failed)))
-    lines.append(("evidence:", f"{file} ({evidence.conditions.seconds:.0f} s of computing)"))
+    claims, under = known.claims_of(card.path), topic_of_card(card, known)
+    return {
+        **card_json(card, known, claim_statuses(claims, known), detector_rates(card)),
+        "under": None if under is None else under.id,
+        "status": counts(claims, known),
+        "yours": known.is_yours("card", card.path),
+    }
+
+
+def _card_list(known: Library) -> list[tuple[str, str]]:
+    """The cards by topic, each with what its claims came to."""
+    from trimpot.knobs.schema import TOPICS
+    from trimpot.knobs.topic_text import counts, topic_of_card
+
+    under = {path: topic_of_card(one, known) for path, one in known.cards.items()}
+    lines = []
+    for topic in [*sorted(known.topics.values(), key=lambda one: one.number), None]:
+        paths = [path for path, found in under.items() if found == topic]
+        if topic is not None:
+            lines.append((f"{topic.number} {TOPICS[topic.number]}", "" if paths else "no card yet"))
+        elif paths:
+            lines.append(("Under no topic", ""))
+        for path in paths:
+            mark = " (yours)" if known.is_yours("card", path) else ""
+            status = counts(known.claims_of(path), known)
+            lines.append((f"  {path}{mark}", f"{known.cards[path].what.text} [{status or 'no claim'}]"))
     return lines
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar on standard error; on a file or pipe one line for each thing done."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda done, total, text: print(f"{done}/{total} {text}", file=sys.stderr, flush=True)
-        return
-    with Progress(console=console) as bar:
-        task = bar.add_task("")
-        yield lambda done, total, text: bar.update(task, completed=done, total=total, description=text)
 
 
 def print_lines(lines: list[tuple[str, str]]) -> None:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from trimpot.cli import knobs, sources
+from trimpot.cli import knobs, sources, studies, topics
+from trimpot.cli.group import SHOWN, ShowOr
 from trimpot.core.errors import UsageError
 
 app = typer.Typer(
@@ -82,8 +83,16 @@ def report(
     report_command(run, json)
 
 
-app.command()(knobs.card)
-app.command()(knobs.study)
+cards = typer.Typer(
+    cls=ShowOr,
+    help="A knob in ten lines: card [KNOB] [--check] [--json]; card new NAME begins one for a paper you have read.",
+    rich_markup_mode=None,
+)
+cards.command(SHOWN)(knobs.card)
+cards.command("new")(topics.card_new)
+app.add_typer(cards, name="card")
+app.command()(topics.topic)
+app.add_typer(studies.app, name="study")
 app.command()(sources.source)
 app.command()(sources.claim)
 

@@ -16,10 +16,10 @@ def source(
     json: Json = False,
 ) -> None:
     """A source: what it really is, how that was verified, and the knobs, claims and studies that go back to it."""
-    from trimpot.knobs.library import library
+    from trimpot.knobs.own import known_library
     from trimpot.knobs.source_text import source_json, source_lines, source_list, sources_json
 
-    known = library()
+    known = known_library()
     if key is None:
         if json:
             print_json(sources_json(known))
@@ -42,10 +42,10 @@ def claim(
 ) -> None:
     """A claim: who says so and where, under which condition, and what evidence says of it."""
     from trimpot.knobs.claim_text import claim_json, claim_lines
-    from trimpot.knobs.library import library
+    from trimpot.knobs.own import known_library
     from trimpot.knobs.status import claim_statuses
 
-    known = library()
+    known = known_library()
     if disagreements:
         _disagreements(id, json)
     elif id is None:
@@ -60,11 +60,11 @@ def claim(
 
 def _all_claims(json: bool) -> None:
     from trimpot.knobs.claim_text import claim_json, claim_line, disagreement_json
-    from trimpot.knobs.library import library
+    from trimpot.knobs.own import known_library
     from trimpot.knobs.status import WORDS, claim_statuses
     from trimpot.knobs.text import by_claim
 
-    known = library()
+    known = known_library()
     grouped = by_claim(claim_statuses(known.claims, known))
     words = [one[0].word for one in grouped]
     counts = {word: words.count(word) for word in WORDS}
@@ -77,16 +77,18 @@ def _all_claims(json: bool) -> None:
             }
         )
     else:
-        print_lines([claim_line(one) for one in grouped])
+        own = [one for one in grouped if known.is_yours("claim", one[0].claim.id)]
+        print_lines([claim_line(one) for one in grouped if one not in own])
+        print_lines([*([("Yours", "")] if own else []), *(claim_line(one) for one in own)])
         print_lines([(f"{len(grouped)} claims:", ", ".join(f"{count} {word}" for word, count in counts.items()))])
 
 
 def _disagreements(id: str | None, json: bool) -> None:
     """All disagreements, or those that have the claim on a side."""
     from trimpot.knobs.claim_text import disagreement_json, disagreement_lines, disagreements_of
-    from trimpot.knobs.library import library
+    from trimpot.knobs.own import known_library
 
-    known = library()
+    known = known_library()
     chosen = list(known.disagreements.values()) if id is None else disagreements_of(known.claim(id).id, known)
     if json:
         print_json({"disagreements": [disagreement_json(one, known) for one in chosen]})

@@ -18,7 +18,7 @@ class KLBlowUp:
     Source: axolotl docs/training_stability.qmd at 674650dab80b (healthy 0–0.5, bad > 2); the window is ours.
     Mend: raise policy_gradient.kl, lower policy_gradient.learning_rate or take fewer updates per draw.
     Edge cases: only in runs with a ``reward``: the kl of KTO is of another kind.
-    Fails when: see card policy_gradient.kl. Blind where no reference is computed (policy_gradient.kl: 0).
+    Fails when: see card grpo.kl. Blind where no reference is computed (policy_gradient.kl: 0).
     """
 
     threshold: float = 2.0
@@ -30,7 +30,7 @@ class KLBlowUp:
     mend: ClassVar[str] = (
         "Raise policy_gradient.kl, lower policy_gradient.learning_rate or take fewer updates on each draw."
     )
-    card: ClassVar[str] = "policy_gradient.kl"
+    card: ClassVar[str] = "grpo.kl"
 
     @property
     def trips_on(self) -> Window:

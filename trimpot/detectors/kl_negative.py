@@ -20,7 +20,7 @@ class KLNegative:
         policy_gradient.temperature, and end-of-turn tokens in the mask.
     Edge cases: the estimator k1 = log π/π_ref is negative in single steps by chance, k2 and k3 never: with those the
         detector has nothing to see. Only in runs with a ``reward``.
-    Fails when: see card policy_gradient.kl. Blind to k3, TRL's default. After several updates on one draw, samples are
+    Fails when: see card grpo.kl. Blind to k3, TRL's default. After several updates on one draw, samples are
         no longer the policy's, and a small negative k1 is no fault.
     """
 
@@ -35,7 +35,7 @@ class KLNegative:
         "Sample from the whole distribution that is trained (no top-k, top-p or minimal length), at the same "
         "policy_gradient.temperature."
     )
-    card: ClassVar[str] = "policy_gradient.kl"
+    card: ClassVar[str] = "grpo.kl"
 
     @property
     def trips_on(self) -> Window:

@@ -24,7 +24,7 @@ class MarginSaturation:
         DPO, IPO or label smoothing bounds the margin (preference.objective).
     Edge cases: a loss with a second term (DPO + SFT, ORPO) stays above the cut, and the detector is silent: it
         still learns.
-    Fails when: see card preference.objective. Blind to objectives whose loss does not go to 0 with the margin (IPO),
+    Fails when: see card dpo.loss. Blind to objectives whose loss does not go to 0 with the margin (IPO),
         and to margins that are divided by length (SimPO).
     """
 
@@ -39,7 +39,7 @@ class MarginSaturation:
         "Stop earlier by a held-out score (steps), lower learning_rate, use harder pairs, or bound the margin by IPO "
         "or label smoothing (preference.objective)."
     )
-    card: ClassVar[str] = "preference.objective"
+    card: ClassVar[str] = "dpo.loss"
 
     @property
     def trips_on(self) -> Window:

@@ -23,7 +23,7 @@ class OverOptimisation:
         or judge by an ensemble (policy_gradient.combine: worst).
     Edge cases: only steps that report both count; the scales of gold and proxy need not agree. Standard errors take
         the steps as independent.
-    Fails when: see card policy_gradient.kl. Silent in runs that do not measure gold. A fall that is small beside the
+    Fails when: see card grpo.kl. Silent in runs that do not measure gold. A fall that is small beside the
         noise between steps needs a longer window. reward_hacking sees a gold reward that never rose.
     """
 
@@ -37,7 +37,7 @@ class OverOptimisation:
         "Keep the checkpoint with the highest gold reward; raise policy_gradient.kl, lower policy_gradient.steps, or "
         "judge by an ensemble (policy_gradient.combine: worst)."
     )
-    card: ClassVar[str] = "policy_gradient.kl"
+    card: ClassVar[str] = "grpo.kl"
 
     @property
     def trips_on(self) -> Window:

@@ -1,4 +1,4 @@
-"""The check of the cards: nothing they name is missing, no setting is without a card, no number without an origin."""
+"""The check of cards and topics: nothing they name is missing, no setting without a card, no number without origin."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from trimpot.core.errors import UsageError
 from trimpot.knobs.check_claims import check_claims, check_disagreements, check_sources, citation
-from trimpot.knobs.evidence import SHIPPED, read_evidence, user_folder
+from trimpot.knobs.check_evidence import check_evidence, check_ledger
+from trimpot.knobs.evidence import SHIPPED, user_folder
 from trimpot.knobs.keys import closest, covers
 from trimpot.knobs.library import Library
-from trimpot.knobs.schema import Card, Statement
+from trimpot.knobs.schema import TOPICS, Answer, Card, Statement, Topic
+from trimpot.knobs.topic_text import listed, reachable, topic_of_card
 
 UNDETECTED = "undetected"
 HOUSEKEEPING: Mapping[str, str] = {
+    "model": "which model: the task itself",
+    "seed": "which random numbers: what a study repeats itself over",
+    "device": "where it runs, not what is learned",
     "*.data": "which rows: the task itself",
     "*.rows": "how much of a file is read: a shorter run for trying things out",
     "*.start": "which model a stage begins with: the plan of the recipe",
     "*.compute_of": "a budget for comparisons at equal compute, in place of steps",
-    "*.micro_batch_tokens": "how a step is split over memory: loss and gradient are those of the whole step",
     "*.checkpoint_every": "what is saved, not what is learned",
     "*.keep_checkpoints": "what is kept, not what is learned",
     "*.reward_time_limit": "when a reward function counts as failed: an error, which verifier_errors reports",
     "data.prompts": "which prompts: the task itself",
     "evaluate.suite": "which questions: the task itself",
-    "evaluate.items": "how many questions: the width of the intervals that an evaluation reports",
 }
 """Settings that need no card, and why: they do not trim what a run learns."""
 _DIGIT = re.compile(r"\d")
@@ -37,30 +39,67 @@ def check_cards(
     recipe_defaults: Mapping[str, object],
     studies: Collection[str],
     evidence_folders: Collection[Path] | None = None,
+    margins: Collection[str] = (),
 ) -> list[str]:
-    """The problems of sources, claims, disagreements, cards and evidence files, one line each; none is an empty list.
+    """The problems of sources, claims, disagreements, cards, topics and evidence, a line each; none is an empty list.
 
     Args:
-        library: the sources, claims, disagreements and cards.
+        library: the sources, claims, disagreements, cards and topics.
         detectors: name -> the card it names, of every detector there is.
         recipe_defaults: every setting of a recipe with its default, in the form `trimpot.knobs.keys` describes,
             without ``*``.
         studies: ids of the studies there are.
-        evidence_folders: by default those of the package and of the user.
+        evidence_folders: by default those of the package and of the user, and the user's ledger beside them.
+        margins: the claims of equality for which a study says what counts as equal.
     """
     problems: list[str] = []
     for card in library.cards.values():
-        problems += _names(card, library, detectors)
-        problems += _settings(card, library, recipe_defaults)
-        for place, statement in card.statements():
-            problems += _statement(f"card {card.path}: {place}", statement, library)
+        problems += check_card(card, library, detectors, recipe_defaults)
     problems += missing_settings(library, recipe_defaults)
     for name, path in detectors.items():
         if path not in library.cards:
             problems.append(f"detector {name}: its card {path!r} is missing")
-    problems += check_sources(library) + check_claims(library, studies) + check_disagreements(library, studies)
-    folders = [SHIPPED, user_folder()] if evidence_folders is None else evidence_folders
-    return problems + _evidence(folders)
+    problems += check_sources(library) + check_claims(library, studies, margins)
+    problems += check_disagreements(library, studies)
+    problems += check_topics(library)
+    if evidence_folders is None:
+        return problems + check_evidence([SHIPPED, user_folder()]) + check_ledger()
+    return problems + check_evidence(evidence_folders)
+
+
+def check_card(
+    card: Card, library: Library, detectors: Collection[str], recipe_defaults: Mapping[str, object]
+) -> list[str]:
+    """The problems of one card: what it names, its settings and defaults, its numbers."""
+    problems = _names(card, library, detectors) + _settings(card, library, recipe_defaults)
+    for place, statement in card.statements():
+        problems += _statement(f"card {card.path}: {place}", statement, library)
+    return problems
+
+
+def check_topics(library: Library) -> list[str]:
+    """Topics that are not there, that name what there is not, and answers that are missing or rest on nothing.
+
+    A library without any topic has no problem: it is a part of one.
+    """
+    problems: list[str] = []
+    topics = library.topics.values()
+    if not topics:
+        return problems
+    for number, title in TOPICS.items():
+        given = [topic.id for topic in topics if topic.number == number]
+        if len(given) != 1:
+            problems.append(f"topic {number} ({title}): is given {len(given)} times")
+    starts = [start for topic in topics for start in topic.cards]
+    problems += [f"topics: several have the cards of {start!r}" for start in set(starts) if starts.count(start) > 1]
+    for topic in topics:
+        problems += _parts(topic, library) + _differences(topic, library)
+        for name, answer in topic.answers().items():
+            problems += _answer(f"topic {topic.id}: {name}", answer, library)
+    for card in library.cards.values():
+        if topic_of_card(card, library) is None:
+            problems.append(f"card {card.path}: its topic {card.topic!r} is under none of the list's")
+    return problems
 
 
 def missing_settings(library: Library, recipe_defaults: Mapping[str, object]) -> list[str]:
@@ -121,11 +160,45 @@ def _statement(where: str, statement: Statement, library: Library) -> list[str]:
     return problems
 
 
-def _evidence(folders: Collection[Path]) -> list[str]:
+def _parts(topic: Topic, library: Library) -> list[str]:
+    """A source that is unknown, dead or of another place in the list, and one that is left out though it is there."""
     problems = []
-    for file in sorted(path for folder in folders for path in folder.glob("*.json")):
-        try:
-            read_evidence(file)
-        except UsageError as error:
-            problems.append(f"{error.where}: {error.problem}")
+    for part in ("core", "practitioner"):
+        where, key = f"topic {topic.id}: {part}", getattr(topic, part)
+        there = listed(topic, part, library)
+        if key is not None:
+            problems += citation(f"{where}: source", key, library)
+            if key in library.sources and key not in [source.key for source in there]:
+                problems.append(f"{where}: the list does not have {key!r} there")
+        elif any(not source.unreachable for source in there):
+            names = ", ".join(source.key for source in there if not source.unreachable)
+            problems.append(f"{where}: names no source, though the list's can be reached ({names})")
+    return problems
+
+
+def _differences(topic: Topic, library: Library) -> list[str]:
+    where = f"topic {topic.id}"
+    unknown = [name for name in topic.disagreements if name not in library.disagreements]
+    problems = [f"{where}: disagreement {name!r} is unknown" for name in unknown]
+    if topic.differs is not None:
+        problems += _statement(f"{where}: differs", topic.differs, library)
+        if topic.differs.source is None and topic.differs.claim is None:
+            problems.append(f"{where}: differs: names no source")
+    both = all(reachable(topic, part, library) is not None for part in ("core", "practitioner"))
+    if both and not topic.disagreements and topic.differs is None:
+        problems.append(f"{where}: does not say where its sources disagree")
+    return problems
+
+
+def _answer(where: str, answer: Answer, library: Library) -> list[str]:
+    problems = [f"{where}: claim {name!r} is unknown" for name in answer.claims if name not in library.claims]
+    problems += [f"{where}: card {name!r} is unknown" for name in answer.cards if name not in library.cards]
+    if answer.source is not None:
+        problems += citation(f"{where}: source", answer.source, library)
+    if not answer.text.strip():
+        problems.append(f"{where}: is not answered")
+    if _DIGIT.search(answer.text) and answer.source is None and not answer.claims:
+        problems.append(f"{where}: has a number with neither source nor claim: {answer.text!r}")
+    if not (answer.claims or answer.cards or answer.source or answer.counts_claims):
+        problems.append(f"{where}: rests on no claim, card or source")
     return problems

@@ -33,14 +33,17 @@ def check_sources(library: Library) -> list[str]:
     return problems
 
 
-def check_claims(library: Library, studies: Collection[str]) -> list[str]:
-    """Claims that name what there is not, or what contradicts itself."""
+def check_claims(library: Library, studies: Collection[str], margins: Collection[str] = ()) -> list[str]:
+    """Claims that name what there is not, or what contradicts itself.
+
+    ``margins``: the claims of equality for which a study says what counts as equal.
+    """
     problems = []
     shown = {name: card.path for card in library.cards.values() for name in card.claims}
     for claim in library.claims.values():
         where = f"claim {claim.id}"
         problems += citation(f"{where}: source", claim.source, library)
-        problems += _tests(claim, studies)
+        problems += _tests(claim, studies, margins)
         problems += _knob(where, claim.knob, library)
         if claim.id in shown and claim.knob != shown[claim.id]:
             problems.append(f"{where}: is on the card {shown[claim.id]}, but its knob is {claim.knob!r}")
@@ -78,20 +81,19 @@ def citation(where: str, key: str, library: Library) -> list[str]:
     return [f"{where} {key!r} is a dead link ({source.really})"] if source.unreachable else []
 
 
-def _tests(claim: Claim, studies: Collection[str]) -> list[str]:
+def _tests(claim: Claim, studies: Collection[str], margins: Collection[str]) -> list[str]:
     where = f"claim {claim.id}"
     problems = []
     if claim.untestable is not None and not claim.untestable.strip():
         problems.append(f"{where}: is untestable, but names nothing that is missing")
     if claim.study is None:
-        return problems
-    if claim.study not in studies:
-        problems.append(f"{where}: study {claim.study!r} is unknown")
+        return problems + ([f"{where}: names further studies, but no first one"] if claim.also else [])
+    problems += [f"{where}: study {study!r} is unknown" for study in claim.studies if study not in studies]
     if claim.untestable is not None:
         problems.append(f"{where}: names a study and a reason why none can test it")
-    if claim.direction == "equal":
-        # The studies' rule tells an effect from 0; that none was found is not that there is none.
-        problems.append(f"{where}: says equal, which the rule of the studies cannot confirm")
+    if claim.direction == "equal" and claim.id not in margins:
+        # That no effect was found is not that there is none: without a margin nothing can be confirmed.
+        problems.append(f"{where}: says equal, and no study says within which margin")
     return problems
 
 

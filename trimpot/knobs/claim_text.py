@@ -9,7 +9,7 @@ from typing import Any
 from trimpot.knobs.library import Library
 from trimpot.knobs.schema import Disagreement, Side
 from trimpot.knobs.status import UNTESTABLE, UNTESTED, Status, claim_statuses
-from trimpot.knobs.text import Line, estimate_text
+from trimpot.knobs.text import Line, by_study, estimate_text
 
 CITED = "cited"
 """What stands where a side is a statement that is no claim, so that it has no status."""
@@ -17,11 +17,14 @@ CITED = "cited"
 
 def claim_line(statuses: Sequence[Status]) -> Line:
     """One claim as a line: its status (by all evidence there is, the user's own first), words, source and id."""
-    first, others = statuses[0], statuses[1:]
-    whose = [f"shipped: {other.word}" for other in others]
+    first = statuses[0]
+    same, elsewhere = by_study(statuses)
+    whose = [f"shipped: {other.word}" for other in same[1:]]
     head = f"{first.word} ({'; '.join(['yours', *whose])}):" if first.whose == "yours" else f"{first.word}:"
     claim = first.claim
-    return head, f"{claim.statement} ({claim.source}) [{claim.id}]{_seen(first)}"
+    models = {one.evidence.conditions.model: one.word for one in reversed(elsewhere) if one.evidence is not None}
+    further = "".join(f"; on {model}: {word}" for model, word in models.items())
+    return head, f"{claim.statement} ({claim.source}) [{claim.id}]{_seen(first)}{further}"
 
 
 def claim_lines(statuses: Sequence[Status], library: Library) -> list[Line]:
@@ -62,6 +65,7 @@ def claim_json(statuses: Sequence[Status], library: Library) -> dict[str, Any]:
             if one.tested is not None and one.evidence is not None
         ],
         "disagreements": [one.id for one in disagreements_of(first.claim.id, library)],
+        "yours": library.is_yours("claim", first.claim.id),
     }
 
 

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +34,9 @@ class ClaimTest:
     ``effect`` is the mean over seeds of ``quantity`` with its interval; ``p_value`` is two-sided for effect = 0,
     adjusted for the study's number of tests; ``smallest_effect`` is what the study finds with probability 0.8, in
     the units of the effect. None: fewer than two seeds gave a value.
+
+    ``margin``: of a claim of equality, what counts as equal, in the units of the effect; ``p_value`` is then that of
+    two one-sided tests, not adjusted. None: the claim has a sign.
     """
 
     statement: str
@@ -42,6 +45,7 @@ class ClaimTest:
     p_value: float | None
     smallest_effect: float | None
     verdict: Verdict
+    margin: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,18 +73,24 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a study measured. ``arms`` are name -> knob values; ``failed`` lists runs without a result."""
+    """What a study measured. ``arms`` are name -> knob values; ``failed`` lists runs without a result.
+
+    ``tuned``: arm -> ``chosen``, the value of the tuned knob, and ``tried``, value (as text) -> mean of the tuning's
+    metric, None where a run of it failed. ``plan`` is what was hashed before the first run; None in files of old.
+    """
 
     study: str
     question: str
     plan_hash: str
     seeds: tuple[int, ...]
-    arms: Mapping[str, Mapping[str, float]]
+    arms: Mapping[str, Mapping[str, float | str]]
     results: Results
     failed: tuple[str, ...]
     tested: Mapping[str, ClaimTest]
     control: Control | None
     conditions: Conditions
+    tuned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    plan: Mapping[str, Any] | None = None
 
 
 def user_folder() -> Path:
@@ -101,20 +111,28 @@ def read_evidence(path: Path) -> Evidence:
     """Reads an evidence file.
 
     Raises:
-        UsageError: it is no evidence file, or its content is not what its hash says.
+        UsageError: it is no evidence file; its plan is not that of its hash; its content is not what its hash says; or
+            arms, seeds or statements are not those of its plan.
     """
     mend = f"Restore the file, or delete it and run: trimpot study {path.stem}."
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        stated = content.pop("content_hash")
+        stated, plan = content.pop("content_hash"), content.get("plan")
     except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
         raise UsageError(str(path), "cannot be read as evidence", mend) from error
+    if plan is not None and content_hash(plan) != content.get("plan_hash"):
+        problem = "its plan was changed after it was hashed, before the first run (the plan's hash differs)"
+        raise UsageError(str(path), problem, mend)
     if content_hash(content) != stated:
         raise UsageError(str(path), "was changed after it was written (its content hash differs)", mend)
     try:
-        return _evidence(content)
-    except (TypeError, KeyError) as error:
+        found = _evidence(content)
+        unplanned = [] if plan is None else _unplanned(found, plan)
+    except (TypeError, KeyError, AttributeError) as error:
         raise UsageError(str(path), f"is of another version of trimpot ({error})", mend) from error
+    if unplanned:
+        raise UsageError(str(path), f"differs from its own plan in {', '.join(unplanned)}", mend)
+    return found
 
 
 def _evidence(content: dict[str, Any]) -> Evidence:
@@ -131,6 +149,22 @@ def _evidence(content: dict[str, Any]) -> Evidence:
         failed=tuple(content.pop("failed")),
         **content,
     )
+
+
+def _unplanned(evidence: Evidence, plan: Mapping[str, Any]) -> list[str]:
+    """What the evidence has otherwise than its plan."""
+    planned = {name: claim["statement"] for name, claim in plan["claims"].items()}
+    pairs = {
+        "study": (evidence.study, plan["study"]),
+        "question": (evidence.question, plan["question"]),
+        "model": (evidence.conditions.model, plan["model"]),
+        "scale": (evidence.conditions.scale, plan["scale"]),
+        "budget": (evidence.conditions.budget, plan["budget"]),
+        "arms": (evidence.arms, plan["arms"]),
+        "seeds": (list(evidence.seeds), plan["seeds"]),
+        "claims": ({name: one.statement for name, one in evidence.tested.items()}, planned),
+    }
+    return [name for name, (measured, stated) in pairs.items() if measured != stated]
 
 
 def evidence_of(study: str, shipped: Path = SHIPPED, own: Path | None = None) -> dict[str, Evidence]:

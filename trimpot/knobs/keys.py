@@ -1,9 +1,9 @@
 """Keys of recipe settings: ``stage.key`` for a stage's own, ``stage.objective.key`` for those of one objective.
 
-A user writes both under the stage: ``preference.simpo.beta`` is ``beta`` of a preference stage with
-``objective: simpo``. A part that is ``*`` stands for every stage or objective that has the setting:
-``*.learning_rate``, ``policy_gradient.*.clip_low``. Where several forms fit a setting, the one with the fewest ``*``
-speaks for it.
+``key`` alone stands above the stages. A user writes the other two under the stage: ``preference.simpo.beta`` is
+``beta`` of a preference stage with ``objective: simpo``. A part that is ``*`` stands for every stage or objective that
+has the setting: ``*.learning_rate``, ``policy_gradient.*.clip_low``. Where several forms fit a setting, the one with
+the fewest ``*`` speaks for it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,11 @@ def as_written(form: str) -> str:
         'preference.beta (objective: simpo)'
         >>> as_written("*.learning_rate")
         'learning_rate of any stage'
+        >>> as_written("dtype")
+        'dtype of the recipe'
     """
+    if "." not in form:
+        return f"{form} of the recipe"
     stage, *objective, key = form.split(".")
     place = f"{key} of any stage" if stage == ANY else f"{stage}.{key}"
     return place if objective in ([], [ANY]) else f"{place} (objective: {objective[0]})"

@@ -1,4 +1,4 @@
-"""Reads the data files: sources, claims, disagreements and cards."""
+"""Reads the data files: sources, claims, disagreements, cards and topics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from trimpot.core.errors import UsageError, nearest
-from trimpot.knobs.schema import Card, Claim, Disagreement, Record, Source
+from trimpot.knobs.schema import Card, Claim, Disagreement, Record, Source, Topic
 
 DATA = Path(__file__).parent / "data"
 R = TypeVar("R", bound=Record)
@@ -20,12 +20,21 @@ R = TypeVar("R", bound=Record)
 
 @dataclass(frozen=True)
 class Library:
-    """All sources by key, claims by id, cards by path and disagreements by id."""
+    """All sources by key, claims by id, cards by path, disagreements and topics by id.
+
+    ``yours`` are the records among them that are the user's own: (kind, name) -> file, kind one of source, claim, card.
+    """
 
     sources: Mapping[str, Source]
     claims: Mapping[str, Claim]
     cards: Mapping[str, Card]
     disagreements: Mapping[str, Disagreement] = field(default_factory=dict)
+    topics: Mapping[str, Topic] = field(default_factory=dict)
+    yours: Mapping[tuple[str, str], Path] = field(default_factory=dict)
+
+    def is_yours(self, kind: str, name: str) -> bool:
+        """True when the record is the user's own."""
+        return (kind, name) in self.yours
 
     def card(self, path: str) -> Card:
         """The card of a knob.
@@ -51,6 +60,15 @@ class Library:
         """
         return _named(self.claims, id, "claim")
 
+    def topic(self, id: str) -> Topic:
+        """The topic of an id or a number.
+
+        Raises:
+            UsageError: there is none; names the nearest.
+        """
+        numbered = {str(one.number): one.id for one in self.topics.values()}
+        return _named(self.topics, numbered.get(id, id), "topic")
+
     def claims_of(self, path: str) -> list[str]:
         """The claims on a card, then the others that concern its knob."""
         shown = self.cards[path].claims if path in self.cards else ()
@@ -58,7 +76,8 @@ class Library:
 
 
 def read_library(folder: Path = DATA) -> Library:
-    """Reads ``sources.yaml``, ``claims.yaml``, ``disagreements.yaml`` and ``cards/*.yaml``.
+    """Reads ``sources.yaml``, ``claims.yaml``, ``disagreements.yaml``, ``cards/*.yaml`` and, if it is there,
+    ``topics.yaml``.
 
     Raises:
         UsageError: malformed YAML, a missing or unknown key, a wrong type, or two records of one name.
@@ -68,11 +87,22 @@ def read_library(folder: Path = DATA) -> Library:
     disagreements = _many(folder / "disagreements.yaml", Disagreement, "id")
     cards: dict[str, Card] = {}
     for file in sorted((folder / "cards").glob("*.yaml")):
-        card = _one(Card, _yaml(file), str(file))
+        card = read_record(Card, file)
         if card.path in cards or file.stem != card.path:
             raise UsageError(str(file), f"holds the card {card.path}", f"Name the file {card.path}.yaml.")
         cards[card.path] = card
-    return Library(sources, claims, cards, disagreements)
+    file = folder / "topics.yaml"
+    topics = _many(file, Topic, "id") if file.exists() else {}
+    return Library(sources, claims, cards, disagreements, topics)
+
+
+def read_record(kind: type[R], file: Path) -> R:
+    """The one record that a file holds.
+
+    Raises:
+        UsageError: malformed YAML, a missing or unknown key, or a wrong type.
+    """
+    return _one(kind, _yaml(file), str(file))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What the data files hold: sources, claims, disagreements and cards. A key that is not named here is refused."""
+"""What the data files hold: sources, claims, disagreements, cards and topics. A key not named here is refused."""
 
 from __future__ import annotations
 
@@ -74,8 +74,9 @@ class Claim(Record):
     ``place`` is the table or section, or says that it is known secondhand; ``condition`` the model, data and scale.
     ``direction`` is the sign the statement gives to the quantity its study tests, or equal where it says that a
     metric has a value or does not change; ``number`` is the source's own, None when it gives none. ``knob`` is a card's
-    path. ``study`` is the study that tests it, None when there is none yet; ``untestable`` the hardware or data
-    without which none can be made here.
+    path. ``study`` is the study that tests it, None when there is none yet, and whose verdict is the claim's status;
+    ``also`` are further studies that test the same words on another model or scale; ``untestable`` is the hardware or
+    data without which none can be made here.
     """
 
     id: str
@@ -88,7 +89,13 @@ class Claim(Record):
     number: float | None = None
     knob: str | None = None
     study: str | None = None
+    also: tuple[str, ...] = ()
     untestable: str | None = None
+
+    @property
+    def studies(self) -> tuple[str, ...]:
+        """All studies that test it, the one whose verdict is its status first."""
+        return self.also if self.study is None else (self.study, *self.also)
 
 
 class Side(Record):
@@ -215,3 +222,41 @@ class Card(Record):
         for number, knob in enumerate(self.also):
             found += [(f"also[{number}].what", knob.what), (f"also[{number}].range", knob.range)]
         return found + [(f"moves.{metric}", move.how) for metric, move in self.moves.items()]
+
+
+class Answer(Record):
+    """An answer to one of a topic's three questions, with what it is tied to; the evidence of that is looked up.
+
+    With a digit in ``text`` it names a claim or a source. ``counts_claims``: it is about the claims themselves, of
+    which it is counted how many carry evidence.
+    """
+
+    text: str
+    claims: tuple[str, ...] = ()
+    cards: tuple[str, ...] = ()
+    source: str | None = None
+    counts_claims: bool = False
+
+
+class Topic(Record):
+    """A topic of the reading list in a few lines.
+
+    ``number`` is its number in TOPICS; ``cards`` are beginnings of the topic that a card names, of which the longest
+    that fits counts. ``core`` and ``practitioner`` are the sources it was read from, None where no source that the list
+    has there is reachable. Where the two disagree: ``disagreements`` by id, or ``differs``, a statement with a source.
+    """
+
+    id: str
+    number: int = Field(ge=min(TOPICS), le=max(TOPICS))
+    cards: tuple[str, ...] = Field(min_length=1)
+    core: str | None = None
+    practitioner: str | None = None
+    disagreements: tuple[str, ...] = ()
+    differs: Statement | None = None
+    knob: Answer
+    fails: Answer
+    metric: Answer
+
+    def answers(self) -> dict[str, Answer]:
+        """The three answers by name: knob, fails, metric."""
+        return {"knob": self.knob, "fails": self.fails, "metric": self.metric}

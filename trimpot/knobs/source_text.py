@@ -7,7 +7,7 @@ from typing import Any
 from trimpot.knobs.claim_text import claim_json, claim_line
 from trimpot.knobs.library import Library
 from trimpot.knobs.schema import TOPICS, Card, Source
-from trimpot.knobs.status import claim_statuses
+from trimpot.knobs.status import UNTESTED, claim_statuses
 from trimpot.knobs.text import Line, by_claim
 
 
@@ -22,7 +22,10 @@ def source_list(library: Library) -> list[Line]:
             if source.reading_list is not None and source.reading_list.topic == topic
         ]
     lines.append(("Not of the list, but cited", ""))
-    return lines + [_entry(source) for source in library.sources.values() if source.reading_list is None]
+    others = [source for source in library.sources.values() if source.reading_list is None]
+    lines += [_entry(source) for source in others if not library.is_yours("source", source.key)]
+    own = [_entry(source) for source in others if library.is_yours("source", source.key)]
+    return lines + ([("Yours", ""), *own] if own else [])
 
 
 def source_lines(source: Source, library: Library) -> list[Line]:
@@ -51,6 +54,7 @@ def source_json(source: Source, library: Library) -> dict[str, Any]:
     return {
         **source.model_dump(),
         "of_the_list": listed is not None,
+        "yours": library.is_yours("source", source.key),
         "tier": None if listed is None else listed.tier,
         "knobs": knobs_of(source.key, library),
         "claims": [
@@ -93,8 +97,9 @@ def _verdicts(key: str, library: Library) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for statuses in by_claim(claim_statuses(_claims_of(key, library), library)):
         claim = statuses[0].claim
-        if claim.study is not None:
-            found.setdefault(claim.study, {})[claim.id] = statuses[0].word
+        words = {one.evidence.study: one.word for one in reversed(statuses) if one.evidence is not None}
+        for study in claim.studies:
+            found.setdefault(study, {})[claim.id] = words.get(study, UNTESTED)
     return found
 
 

@@ -48,8 +48,10 @@ def card_lines(
     shown = grouped[: LINES - 1 - len(lines)]
     lines += [_claim_line(one) for one in shown]
     more = len(grouped) - len(shown) + max(0, len(card.fails_when) - MODES) + hidden + unseen
-    core = library.sources[card.core_source]
-    text = f"{core.key} ({core.right_address or core.address}), {card.practitioner_source}. {card.disagreement.text}"
+    core = library.sources.get(card.core_source)
+    # A card that the user has not finished may name a source that is not there yet.
+    named = card.core_source if core is None else f"{core.key} ({core.right_address or core.address})"
+    text = f"{named}, {card.practitioner_source}. {card.disagreement.text}"
     lines.append(("Sources:", text + (f" ({more} more: --json)" if more else "")))
     return lines
 
@@ -72,7 +74,7 @@ def card_json(
         "rates": {mode.detector: rates[mode.detector] for mode in card.fails_when if mode.detector in rates}
         if rates
         else {},
-        "sources": {key: library.sources[key].model_dump() for key in sorted(keys)},
+        "sources": {key: library.sources[key].model_dump() for key in sorted(keys) if key in library.sources},
     }
 
 
@@ -82,6 +84,16 @@ def by_claim(statuses: Sequence[Status]) -> list[list[Status]]:
     for one in statuses:
         grouped.setdefault(one.claim.id, []).append(one)
     return list(grouped.values())
+
+
+def by_study(statuses: Sequence[Status]) -> tuple[list[Status], list[Status]]:
+    """The statuses of one claim by the study of the first of them, and those by other studies."""
+    first = statuses[0].evidence
+    if first is None:
+        return list(statuses), []
+    studies = [None if one.evidence is None else one.evidence.study for one in statuses]
+    same = [one for one, study in zip(statuses, studies, strict=True) if study == first.study]
+    return same, [one for one, study in zip(statuses, studies, strict=True) if study != first.study]
 
 
 def estimate_text(estimate: Estimate) -> str:
@@ -122,21 +134,28 @@ def _where_tested(statuses: Sequence[Status]) -> str:
 
 
 def _claim_line(statuses: Sequence[Status]) -> Line:
-    first, others = statuses[0], statuses[1:]
-    text = f"{first.claim.statement} ({first.claim.source})"
-    if first.tested is None:
-        return (f"{first.word}:", text)
-    text += f" {estimate_text(first.tested.effect)}"
-    if first.word == "inconclusive" and first.tested.effect.excludes(0.0) and first.tested.p_value is not None:
-        # Alone it would count; among the study's tests it does not.
-        text += f"; Holm p {first.tested.p_value:.2g}".replace("p 0.", "p .")
-    elif first.word == "inconclusive" and first.tested.smallest_effect is not None:
-        text += f"; sees {first.tested.smallest_effect:.2g}"
+    first, others = statuses[0], by_study(statuses)[0][1:]
     head = f"{first.word}:"
     if first.whose == "yours":
         head = f"{first.word} ({'; '.join(['yours', *(f'shipped: {other.word}' for other in others)])}):"
-    room = WIDTH - len(head) - 1
-    return (head, text if len(text) <= room else text[: room - 1] + "…")
+    text, number = f"{first.claim.statement} ({first.claim.source})", _number(first)
+    room = WIDTH - len(head) - 1 - len(number)
+    # Words may be cut, the number stays.
+    return (head, (text if len(text) <= room else text[: room - 1] + "…") + number)
+
+
+def _number(status: Status) -> str:
+    """The effect with its interval; for an inconclusive one why it does not count, or what could have been seen."""
+    tested = status.tested
+    if tested is None:
+        return ""
+    text = f" {estimate_text(tested.effect)}"
+    if status.word == "inconclusive" and tested.effect.excludes(0.0) and tested.p_value is not None:
+        # Alone it would count; among the study's tests it does not.
+        return text + f"; Holm p {tested.p_value:.2g}".replace("p 0.", "p .")
+    if status.word == "inconclusive" and tested.smallest_effect is not None:
+        return text + f"; sees {tested.smallest_effect:.2g}"
+    return text
 
 
 def _status_json(status: Status) -> dict[str, Any]:

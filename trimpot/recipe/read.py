@@ -20,6 +20,9 @@ from trimpot.recipe.settings import JudgeSettings
 from trimpot.store.run_folder import STAGE_NAME, stage_names
 
 TOP = {"model": str, "seed": int, "device": str, "dtype": str}
+TOP_DEFAULTS: dict[str, Any] = {"model": "smollm2-135m", "seed": 0, "device": "auto", "dtype": "auto"}
+"""The keys above the stages: their types, and what a recipe takes when one is not given."""
+
 JUDGE_MEND = "Judge by one in an evaluate stage, after the reward stage."
 KEYS = (*TOP, "evaluate", "stages")
 
@@ -112,9 +115,8 @@ def build_recipe(tree: Any, where: str, overrides: Sequence[str] = ()) -> Recipe
         evaluation = build_stage("evaluate", "evaluate", tree["evaluate"]).get(EvaluationSettings)
         if evaluation.judge not in (MAJORITY, VERIFIER):
             raise UsageError(f"{where}: evaluate.judge", "no reward model is there yet", JUDGE_MEND)
-    defaults: dict[str, Any] = {"model": "smollm2-135m", "seed": 0, "device": "auto", "dtype": "auto"}
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
-    return Recipe(**{**defaults, **top}, evaluate=evaluation, stages=tuple(stages), text=text)
+    return Recipe(**{**TOP_DEFAULTS, **top}, evaluate=evaluation, stages=tuple(stages), text=text)
 
 
 def _entries(tree: Mapping[str, Any], where: str) -> list[tuple[str, Mapping[str, Any]]]:

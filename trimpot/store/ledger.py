@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import (
     DDL,
+    URL,
     Column,
     Connection,
     Engine,
@@ -30,11 +31,12 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 from sqlalchemy.schema import CreateTable
 
 from trimpot.core.errors import UsageError
-from trimpot.core.hashing import content_hash
+from trimpot.core.hashing import bytes_hash, content_hash
 from trimpot.store.environment import now
 
 RUN_STATUSES = ("done", "failed")
 _WAIT_SECONDS = 30
+_GIVE_ONE = "Give one such as sqlite:///ledger.sqlite or postgresql+psycopg://user@host/name."
 _METADATA = MetaData()
 _STUDIES = Table(
     "studies", _METADATA,
@@ -74,6 +76,12 @@ def default_url() -> str:
         return url
     home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return f"sqlite:///{Path(home) / 'trimpot' / 'ledger.sqlite'}"
+
+
+def default_exists() -> bool:
+    """Whether there is a ledger at the default address: a file that is there, or any database that is no file."""
+    parsed = _parsed(default_url())
+    return parsed.get_backend_name() != "sqlite" or Path(str(parsed.database)).exists()
 
 
 class Ledger:
@@ -157,6 +165,29 @@ class Ledger:
             rows = [dict(row) for row in connection.execute(query).mappings()]
         return [{**row, "result": json.loads(row["result"])} for row in rows]
 
+    def verify(self) -> list[str]:
+        """What no longer is as it was written, one line for each; an empty list is a sound ledger.
+
+        A plan is what its hash says, and every run stands under a plan. The database refuses edits, but whoever can
+        write its file can take the refusal away first.
+        """
+        hypotheses = select(_HYPOTHESES.c.plan_hash, _HYPOTHESES.c.study, _HYPOTHESES.c.plan)
+        orphans = (
+            select(_RUNS.c.plan_hash, _RUNS.c.study)
+            .where(_RUNS.c.plan_hash.not_in(select(_HYPOTHESES.c.plan_hash)))
+            .distinct()
+        )
+        with self._transaction() as connection:
+            plans = connection.execute(hypotheses.order_by(_HYPOTHESES.c.created, _HYPOTHESES.c.plan_hash)).all()
+            without = connection.execute(orphans.order_by(_RUNS.c.plan_hash)).all()
+        # The hash is of the text itself: an edit that reads the same as JSON is an edit too.
+        found = [
+            f"hypothesis {row.plan_hash} of study {row.study}: its plan was edited after it was written"
+            for row in plans
+            if bytes_hash([row.plan.encode()]) != row.plan_hash
+        ]
+        return found + [f"hypothesis {row.plan_hash} of study {row.study}: is gone, but has runs" for row in without]
+
     def close(self) -> None:
         """Closes the connections."""
         self._engine.dispose()
@@ -187,17 +218,23 @@ class Ledger:
             raise UsageError(_shown(self.url), f"the ledger cannot be used: {error.orig}", mend) from error
 
 
-def _engine(url: str) -> Engine:
+def _parsed(url: str) -> URL:
     try:
-        parsed = make_url(url)
+        return make_url(url)
+    except ArgumentError as error:
+        raise UsageError("TRIMPOT_LEDGER", "is no database URL", _GIVE_ONE) from error
+
+
+def _engine(url: str) -> Engine:
+    parsed = _parsed(url)
+    try:
         backend = parsed.get_backend_name()
         if backend == "sqlite" and parsed.database not in (None, "", ":memory:"):
             Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
         options = {"connect_args": {"timeout": _WAIT_SECONDS}} if backend == "sqlite" else {}
         engine = create_engine(url, **options)
     except (ArgumentError, NoSuchModuleError) as error:
-        mend = "Give one such as sqlite:///ledger.sqlite or postgresql+psycopg://user@host/name."
-        raise UsageError("TRIMPOT_LEDGER", "is no database URL", mend) from error
+        raise UsageError("TRIMPOT_LEDGER", "is no database URL", _GIVE_ONE) from error
     except ModuleNotFoundError as error:
         mend = "Install the driver: pip install 'trimpot[postgres]'."
         raise UsageError(_shown(url), f"the driver {error.name} is not installed", mend) from error

@@ -16,6 +16,8 @@ from trimpot.studies.measures import Measure
 from trimpot.studies.study import Budget, Study
 
 LEVEL, CONTROL_LEVEL, POWER = 0.95, 0.99, 0.8
+EQUAL_LEVEL = 0.9
+"""The interval whose ends are two one-sided tests at 0.05 each."""
 
 
 def decide(
@@ -31,19 +33,59 @@ def decide(
     for name, test in study.claims.items():
         if test not in tests:
             continue
-        effect, p = mean_interval(values[test], LEVEL), adjusted.get(test)
-        word = "inconclusive" if control and not control.passed else verdict(effect, p, claims[name].direction)
-        tested[name] = ClaimTest(
-            claims[name].statement, tests[test].words, effect, p, smallest_effect(values[test]), word
-        )  # fmt: skip
+        margin = study.margins.get(name) if claims[name].direction == "equal" else None
+        effect = mean_interval(values[test], LEVEL)
+        if margin is None:
+            p, word = adjusted.get(test), verdict(effect, adjusted.get(test), claims[name].direction)
+        else:
+            p, word = equality_p_value(values[test], margin), equality_verdict(values[test], margin)
+        if control and not control.passed:
+            word = "inconclusive"
+        statement, quantity = claims[name].statement, tests[test].words
+        tested[name] = ClaimTest(statement, quantity, effect, p, smallest_effect(values[test]), word, margin)
     return tested, control
 
 
 def verdict(effect: Estimate, p_value: float | None, direction: Direction) -> Verdict:
-    """Confirmed or refuted when the adjusted p-value is at most 0.05, by the sign; else inconclusive."""
-    if p_value is None or effect.value is None or p_value > 1 - LEVEL:
+    """Confirmed or refuted when the adjusted p-value is at most 0.05, by the sign; else inconclusive.
+
+    Edge cases: a claim of equality has no sign: inconclusive.
+    """
+    if p_value is None or effect.value is None or p_value > 1 - LEVEL or direction == "equal":
         return "inconclusive"
     return "confirmed" if (effect.value > 0) == (direction == "up") else "refuted"
+
+
+def equality_verdict(values: Sequence[float], margin: float) -> Verdict:
+    """Whether the mean is 0 but for ``margin``, which is above 0 and in the units of the values.
+
+    Confirmed when the 90% t interval lies within ±margin, refuted when the 95% interval lies wholly outside it.
+
+    Example: 0.1, 0.2, 0.3 has mean 0.2 and s/√n 0.0577; the 90% interval, t = 2.920, is [0.031, 0.369], the 95% one,
+    t = 4.303, [-0.048, 0.448]: confirmed at a margin of 0.4, inconclusive at 0.3.
+    Edge cases: fewer than two values: inconclusive.
+    Source: Schuirmann 1987; two one-sided tests.
+    """
+    inner, outer = mean_interval(values, EQUAL_LEVEL), mean_interval(values, LEVEL)
+    if inner.low is None or inner.high is None or outer.low is None or outer.high is None:
+        return "inconclusive"
+    if -margin <= inner.low and inner.high <= margin:
+        return "confirmed"
+    return "refuted" if outer.low > margin or outer.high < -margin else "inconclusive"
+
+
+def equality_p_value(values: Sequence[float], margin: float) -> float | None:
+    """The larger p-value of two one-sided t tests, that the mean is above −margin and that it is below margin.
+
+    Edge cases: fewer than two values: None. No spread at all: 0 for a mean within the margin, else 1.
+    """
+    n = len(values)
+    if n < 2:
+        return None
+    mean, error = _mean_and_error(values)
+    if error == 0:
+        return float(abs(mean) > margin)
+    return float(stats.t.sf((margin - abs(mean)) / error, n - 1))
 
 
 def p_value(values: Sequence[float]) -> float | None:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-Arms = Mapping[str, Mapping[str, float]]
-"""Arm -> knob -> value."""
+Arms = Mapping[str, Mapping[str, float | str]]
+"""Arm -> knob -> value: a number, or a word where the knob is a choice."""
 Metrics = Mapping[str, Mapping[str, float]]
 """Arm -> metric -> value, of one seed."""
 
 
-def select(arms: Arms, where: Mapping[str, float]) -> list[str]:
+def select(arms: Arms, where: Mapping[str, float | str]) -> list[str]:
     """Names of the arms whose knobs have the values of ``where``."""
     return [name for name, values in arms.items() if all(values.get(knob) == v for knob, v in where.items())]
 
@@ -53,7 +53,7 @@ class Slope:
     knob: str
     words: str
     log: bool = False
-    where: Mapping[str, float] = field(default_factory=dict)
+    where: Mapping[str, float | str] = field(default_factory=dict)
 
     def applies(self, arms: Arms) -> bool:
         return len({arms[name][self.knob] for name in select(arms, self.where)}) > 1
@@ -67,7 +67,7 @@ class Slope:
             if min(y) <= 0:
                 return None
             y = [math.log(value) for value in y]
-        x = [math.log(arms[name][self.knob]) for name in names]
+        x = [math.log(float(arms[name][self.knob])) for name in names]
         centre_x, centre_y = math.fsum(x) / len(x), math.fsum(y) / len(y)
         cross = math.fsum((a - centre_x) * (b - centre_y) for a, b in zip(x, y, strict=True))
         return cross / math.fsum((a - centre_x) ** 2 for a in x)
@@ -82,7 +82,7 @@ class Level:
 
     metric: str
     words: str
-    where: Mapping[str, float] = field(default_factory=dict)
+    where: Mapping[str, float | str] = field(default_factory=dict)
 
     def applies(self, arms: Arms) -> bool:
         return bool(select(arms, self.where))
@@ -125,3 +125,92 @@ class Difference:
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "difference", **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Growth:
+    """One metric minus another of the same arm, mean over the arms whose knobs are as ``where`` says.
+
+    Made for a metric at a later point of a run less the same at an earlier point.
+    Example: 0.7 − 0.4 in one arm and 0.5 − 0.4 in another: 0.2.
+    """
+
+    later: str
+    earlier: str
+    words: str
+    where: Mapping[str, float | str] = field(default_factory=dict)
+
+    def applies(self, arms: Arms) -> bool:
+        return bool(select(arms, self.where))
+
+    def value(self, arms: Arms, metrics: Metrics) -> float | None:
+        names = select(arms, self.where)
+        if not has(metrics, names, self.later) or not has(metrics, names, self.earlier):
+            return None
+        return math.fsum(metrics[name][self.later] - metrics[name][self.earlier] for name in names) / len(names)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "growth", **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A metric where a knob has its first value minus where it has its second, mean over twins of arms.
+
+    Twins are two arms of which one has ``first``, the other ``second``, and all other knobs are equal. Only twins whose
+    other knobs are as ``where`` says count, and none whose other knobs are all as ``without`` says.
+    Example: at two settings of another knob 0.7 − 0.4 and 0.5 − 0.4: 0.2.
+    """
+
+    metric: str
+    knob: str
+    first: float | str
+    second: float | str
+    words: str
+    where: Mapping[str, float | str] = field(default_factory=dict)
+    without: Mapping[str, float | str] = field(default_factory=dict)
+
+    def applies(self, arms: Arms) -> bool:
+        return bool(self.twins(arms))
+
+    def twins(self, arms: Arms) -> list[tuple[str, str]]:
+        """The names of both arms of each pair."""
+        left_out = set(select(arms, self.without)) if self.without else set()
+        found = [name for name in select(arms, {**self.where, self.knob: self.first}) if name not in left_out]
+        return [(name, twin) for name in found for twin in select(arms, {**arms[name], self.knob: self.second})]
+
+    def value(self, arms: Arms, metrics: Metrics) -> float | None:
+        twins = self.twins(arms)
+        if not has(metrics, [name for both in twins for name in both], self.metric):
+            return None
+        return math.fsum(metrics[one][self.metric] - metrics[other][self.metric] for one, other in twins) / len(twins)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "matched difference", **asdict(self)}
+
+
+@dataclass(frozen=True)
+class GapSlope:
+    """The slope of a gap on the natural logarithm of a knob: a metric of ``first`` arms less that of ``second`` arms.
+
+    Both families have arms at the same values of the knob, so the slope of their gap is that of the one less that of
+    the other (see ``Slope``). Example: gaps of 0, 0.1, 0.2 at knob 1, e, e²: 0.1.
+    """
+
+    metric: str
+    knob: str
+    first: Mapping[str, float | str]
+    second: Mapping[str, float | str]
+    words: str
+
+    def applies(self, arms: Arms) -> bool:
+        one, other = ([arms[name][self.knob] for name in select(arms, side)] for side in (self.first, self.second))
+        return len(set(one)) > 1 and sorted(one, key=float) == sorted(other, key=float)
+
+    def value(self, arms: Arms, metrics: Metrics) -> float | None:
+        sides = [Slope(self.metric, self.knob, self.words, where=side) for side in (self.first, self.second)]
+        one, other = (slope.value(arms, metrics) for slope in sides)
+        return None if one is None or other is None else one - other
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "slope of a gap", **asdict(self)}

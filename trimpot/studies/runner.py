@@ -6,23 +6,34 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from filelock import FileLock
 
 from trimpot.core.errors import UsageError
 from trimpot.knobs.evidence import Conditions, Evidence
 from trimpot.knobs.library import Library, library
+from trimpot.knobs.schema import Claim
 from trimpot.store.environment import environment, now
 from trimpot.store.ledger import Ledger
 from trimpot.studies.decide import decide
+from trimpot.studies.partial import PartialFile
 from trimpot.studies.study import Budget, Run, Settings, Study, Values
+from trimpot.studies.tune import Job, choose, counted_jobs, tuning_jobs
 from trimpot.studies.workers import Task, Workers
 
 WORKERS = 2
 Progress = Callable[[int, int, str], None]
-"""Called with runs done, runs in all, and what was done last."""
+"""Called with runs done, runs in all, and what was done last with the time that is left."""
+
+
+class Beside(TypedDict, total=False):
+    """What a study is run beside: see ``run_study``."""
+
+    partial: Path | None
+    known: Library | None
 
 
 def run_study(
@@ -33,54 +44,118 @@ def run_study(
     seeds: int | None = None,
     workers: int = WORKERS,
     progress: Progress = lambda done, total, text: None,
-    known: Library | None = None,
+    **beside: Unpack[Beside],
 ) -> Evidence:
     """Runs a study and returns its evidence.
 
     The plan is written to the ledger before the first run. Each run is written when it ends, so a study that was
-    killed goes on with the runs that are missing, and ends with the numbers it would have had. ``work`` holds the
-    base models of the seeds until the study is done.
+    killed goes on with the runs that are missing, and ends with the numbers it would have had. Where arms are tuned,
+    the runs that tune them come first. ``work`` holds the base models of the seeds until the study is done.
+
+    ``partial``: a file in which the runs of the ledger are kept too (see ``PartialFile``), until the study is done: on
+    a machine with another ledger it goes on from there. ``known``: the library that has the study's claims; by default
+    that of the package.
 
     Raises:
-        UsageError: unknown budget, fewer than one seed, or a claim of the study that is not in the library.
+        UsageError: unknown budget, fewer than one seed, a claim of the study that is not in the library, a claim of
+            equality without a margin, or a partial file that was changed.
     """
-    chosen, claims = study.budget(budget), (known or library()).claims
+    chosen, claims = study.budget(budget), (beside.get("known") or library()).claims
     count = chosen.seeds if seeds is None else seeds
     if count < 1:
         raise UsageError("seeds", f"{count} is too few", "Give at least 1; an interval needs 2.")
     missing = [name for name in study.claims if name not in claims]
     if missing:
         raise UsageError(f"study {study.id}", f"claim {missing[0]!r} is unknown", "Add it to claims.yaml.")
-    plan = study.plan(budget, count, {name: claim.statement for name, claim in claims.items()})
+    plan = study.plan(budget, count, claims)
     plan_hash = ledger.record_hypothesis(study.id, plan)
-    progress(0, len(chosen.arms) * count, f"hypothesis {plan_hash} is written")
     folder = work / plan_hash
     work.mkdir(parents=True, exist_ok=True)
     # A second process with the same plan waits here, and then finds every run in the ledger.
     with FileLock(f"{folder}.lock"), Workers(workers) as pool:
-        _run_missing(study, chosen, ledger, plan_hash, plan["seeds"], folder, pool, progress)
+        kept = PartialFile(beside.get("partial"), ledger, plan_hash)
+        kept.read()
+        runs = _Runs(study, chosen, plan["seeds"], ledger, plan_hash, folder, pool, progress, kept)
+        try:
+            tuned = runs.all()
+        except BaseException:
+            kept.write(at_once=True)
+            raise
+        kept.remove()
         shutil.rmtree(folder, ignore_errors=True)
-    return _evidence(study, budget, ledger, plan_hash, plan, claims)
+    return _evidence(study, ledger, plan_hash, plan, tuned, claims)
 
 
-def _run_missing(
-    study: Study, budget: Budget, ledger: Ledger, plan_hash: str, seeds: Sequence[int], folder: Path,
-    workers: Workers, progress: Progress,
-) -> None:  # fmt: skip
-    done = {(run["arm"], run["seed"]) for run in ledger.runs(plan_hash)}
-    total = len(budget.arms) * len(seeds)
-    todo = [(arm, seed) for seed in seeds for arm in budget.arms if (arm, seed) not in done]
-    waiting = [seed for seed in seeds if any(seed == other for _, other in todo)]
-    bases = [seed for seed in waiting if not (folder / f"seed-{seed}" / "ready").exists()]
-    tasks: list[Task] = [(prepare_seed, (study.prepare, budget.settings, seed, folder)) for seed in bases]
-    for index, _ in workers.run(tasks):
-        progress(len(done), total, f"seed {bases[index]}: base ready")
-    runs: list[Task] = [(run_arm, (study.run, budget.arms[arm], budget.settings, seed, folder)) for arm, seed in todo]
-    for index, (result, status) in workers.run(runs):
-        arm, seed = todo[index]
-        ledger.record_run(plan_hash, arm, seed, result, status)
-        done.add((arm, seed))
-        progress(len(done), total, f"{arm}, seed {seed}")
+@dataclass
+class _Runs:
+    """The runs of one plan: which are missing, who runs them, and how long the rest will take."""
+
+    study: Study
+    budget: Budget
+    seeds: Sequence[int]
+    ledger: Ledger
+    plan_hash: str
+    folder: Path
+    workers: Workers
+    progress: Progress
+    partial: PartialFile
+    total: int = field(default=0, init=False)
+    waiting: dict[tuple[str, int], str] = field(default_factory=dict, init=False)
+    """The name and seed of every run that is missing -> its arm."""
+    seconds: dict[str, list[float]] = field(default_factory=dict, init=False)
+    """Arm -> how long each of its runs took."""
+
+    def all(self) -> dict[str, dict[str, Any]]:
+        """Makes every run that the ledger lacks; returns what each arm was tuned to."""
+        tuning = tuning_jobs(self.study, self.budget)
+        later = [Job(arm, arm, {}, seed) for seed in self.seeds for arm in self.budget.arms]
+        self.waiting = {(job.name, job.seed): job.arm for job in [*tuning, *later]}
+        self.total = len(self.waiting)
+        for run in self.ledger.runs(self.plan_hash):
+            arm = self.waiting.pop((run["arm"], run["seed"]))
+            self.seconds.setdefault(arm, []).append(run["result"]["seconds"])
+        untouched = len(self.waiting) == self.total
+        minutes = self.budget.minutes * len(self.seeds) / self.budget.seeds
+        expected = f"; about {minutes:.2g} min on two cores" if untouched else ""
+        self._tell(f"hypothesis {self.plan_hash} is written{expected}")
+        self._run(tuning)
+        tuned = choose(self.study, self.budget, self.ledger.runs(self.plan_hash))
+        self._run(counted_jobs(self.budget, self.seeds, self.study.tuning, tuned))
+        return tuned
+
+    def _run(self, jobs: Sequence[Job]) -> None:
+        todo = [job for job in jobs if (job.name, job.seed) in self.waiting]
+        self._prepare(list(dict.fromkeys(job.seed for job in todo)))
+        settings = self.budget.settings
+        tasks: list[Task] = [(run_arm, (self.study.run, one.values, settings, one.seed, self.folder)) for one in todo]
+        for index, (result, status) in self.workers.run(tasks):
+            job = todo[index]
+            self.ledger.record_run(self.plan_hash, job.name, job.seed, result, status)
+            self.partial.write()
+            del self.waiting[job.name, job.seed]
+            self.seconds.setdefault(job.arm, []).append(result["seconds"])
+            self._tell(f"{job.name}, seed {job.seed}{self._left()}")
+
+    def _prepare(self, seeds: Sequence[int]) -> None:
+        bases = [seed for seed in seeds if not (self.folder / f"seed-{seed}" / "ready").exists()]
+        prepare, settings = self.study.prepare, self.budget.settings
+        tasks: list[Task] = [(prepare_seed, (prepare, settings, seed, self.folder)) for seed in bases]
+        for index, _ in self.workers.run(tasks):
+            self._tell(f"seed {bases[index]}: base ready{self._left()}")
+
+    def _tell(self, text: str) -> None:
+        self.progress(self.total - len(self.waiting), self.total, text)
+
+    def _left(self) -> str:
+        """The time that the missing runs take, if each takes the mean of its arm's, or of all, side by side."""
+        every = [seconds for many in self.seconds.values() for seconds in many]
+        if not every or not self.waiting:
+            return ""
+        means = {arm: math.fsum(many) / len(many) for arm, many in self.seconds.items()}
+        overall = math.fsum(every) / len(every)
+        seconds = math.fsum(means.get(arm, overall) for arm in self.waiting.values())
+        seconds /= min(self.workers.count, len(self.waiting))
+        return f"; about {seconds / 60:.0f} min left" if seconds > 90 else f"; about {seconds:.0f} s left"
 
 
 def prepare_seed(prepare: Callable[[Settings, int, Path], None], settings: Settings, seed: int, folder: Path) -> None:
@@ -106,22 +181,23 @@ def run_arm(
 
 
 def _evidence(
-    study: Study, budget: str, ledger: Ledger, plan_hash: str, plan: Mapping[str, Any], claims: Mapping[str, Any]
-) -> Evidence:
+    study: Study, ledger: Ledger, plan_hash: str, plan: Mapping[str, Any], tuned: Mapping[str, Any],
+    claims: Mapping[str, Claim],
+) -> Evidence:  # fmt: skip
     runs = ledger.runs(plan_hash)
     results: dict[str, dict[str, dict[str, float]]] = {arm: {} for arm in plan["arms"]}
     for run in runs:
-        if run["status"] == "done":
+        if run["status"] == "done" and run["arm"] in results:
             results[run["arm"]][str(run["seed"])] = run["result"]["metrics"]
-    tested, control = decide(study, study.budget(budget), results, plan["seeds"], claims)
+    tested, control = decide(study, study.budget(plan["budget"]), results, plan["seeds"], claims)
     machine = environment()
     machine.pop("time")
     commit, changed = machine.pop("commit"), machine.pop("uncommitted_changes")
     conditions = Conditions(
         model=study.model,
         scale=study.scale,
-        budget=budget,
-        settings={**plan["settings"], "code": plan["code"]},
+        budget=plan["budget"],
+        settings={**plan["settings"], "code": plan["code"]["hash"]},
         machine=machine,
         commit=None if commit is None else f"{commit}{' with uncommitted changes' if changed else ''}",
         created=now(),
@@ -138,4 +214,6 @@ def _evidence(
         tested=tested,
         control=control,
         conditions=conditions,
+        tuned=tuned,
+        plan=plan,
     )

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from trimpot.core.errors import UsageError
+
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
@@ -35,7 +37,11 @@ class Workers:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
-        """Yields (index of the task, its result) as tasks end."""
+        """Yields (index of the task, its result) as tasks end.
+
+        Raises:
+            UsageError: as a task did; the error of a process that is not this one comes back as it was.
+        """
         if self.count == 1:
             for index, (function, arguments) in enumerate(tasks):
                 with one_thread():
@@ -45,9 +51,12 @@ class Workers:
         if self._pool is None and tasks:
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self.count, mp_context=context, initializer=_begin_worker)
-        futures = {self._pool.submit(task, *values): index for index, (task, values) in enumerate(tasks) if self._pool}
+        futures = {self._pool.submit(_call, *task): index for index, task in enumerate(tasks) if self._pool}
         for future in as_completed(futures):
-            yield futures[future], future.result()
+            result, fault = future.result()
+            if fault is not None:
+                raise UsageError(*fault)
+            yield futures[future], result
 
 
 @contextlib.contextmanager
@@ -59,6 +68,14 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, tuple[str, str, str] | None]:
+    """The result, or the parts of a UsageError, which as a whole does not survive the way to another process."""
+    try:
+        return function(*arguments), None
+    except UsageError as error:
+        return None, (error.where, error.problem, error.mend)
 
 
 def _begin_worker() -> None:

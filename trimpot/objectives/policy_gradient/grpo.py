@@ -83,9 +83,9 @@ class GRPO:
         values within the cut-off of log ratios, which is verl's; with kl > 0 only at use_bias_correction_kl=False: its
         default multiplies the KL term by ρ (arXiv 2512.02556), which turns k3's gradient into that of KL(π‖π_ref),
         where ours is that of KL(π_ref‖π).
-    Fails when: see cards grpo and grpo.group. Every group is all right, all wrong or all cut off (A = 0: see
-        ``zero_variance_cause``); "sequence" favours long wrong answers; entropy goes to 0; sampler and trainer disagree
-        (``sampling/sampling_logp_difference/mean``).
+    Fails when: see cards grpo.normalisation, grpo.clip and grpo.group. Every group is all right, all wrong or all cut
+        off (A = 0: see ``zero_variance_cause``); "sequence" favours long wrong answers; entropy goes to 0; sampler and
+        trainer disagree (``sampling/sampling_logp_difference/mean``).
 
     Example: ratios 1, 1.5 and 0.5, advantages 1, 1 and −1, clip 0.2: the second is clipped to 1.2, the third to 0.8:
 

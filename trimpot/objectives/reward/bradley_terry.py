@@ -36,7 +36,7 @@ class BradleyTerry:
         there without margin). TRL 1.16 ``RewardTrainer.compute_loss`` gives the same value at ε = 0; it has no
         smoothing. ``chosen_longer`` is ours: the accuracy of always preferring the longer answer (a tie counts one
         half), which ``accuracy`` has to beat.
-    Fails when: see cards reward.data, reward.center and reward.label_smoothing. Length decides (``accuracy`` is no
+    Fails when: see cards reward.data, reward.center and reward.label_noise. Length decides (``accuracy`` is no
         better than ``chosen_longer``), or the mean reward drifts: without centring L does not change when a constant is
         added to all rewards.
 
