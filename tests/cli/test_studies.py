@@ -299,6 +299,7 @@ def test_wrong_input_ends_with_status_2(folder):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_by_the_system_ends_with_the_same_numbers(folder, monkeypatch):
     """``kill -9`` of the command with its two processes, then on from there; beside it one that was not killed."""
     monkeypatch.setenv("XDG_DATA_HOME", str(folder / "whole"))

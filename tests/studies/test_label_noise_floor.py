@@ -43,7 +43,7 @@ def test_claims_are_known_and_every_budget_has_five_seeds():
     for budget in STUDY.budgets.values():
         assert budget.seeds >= 5
         assert set(STUDY.tests_of(budget)) == set(FAMILIES)
-    assert STUDY.control.applies(STUDY.budgets["full"].arms)
+        assert STUDY.control.applies(budget.arms)
 
 
 def results(shift, seeds):

@@ -88,7 +88,7 @@ STUDY = Study(
         "order-leaves-grpo-accuracy": "GRPO",
     },
     budgets={
-        "quick": Budget(_arms(2), 6, SETTINGS, minutes=3.0),
+        "quick": Budget(_arms(3), 5, SETTINGS, minutes=3.0),
         "full": Budget(_arms(3), 12, SETTINGS, minutes=7.0),
     },
     prepare=prepare_subject,
