@@ -29,6 +29,27 @@ reaches, its operations counted by hand: 6 for each weight and token that trains
 the output head at the targets only. Peak memory is the process's highest resident memory. A row counts only if both
 sides did the same work: equal rows, tokens and loss masks, and losses that agree within 1e-3 in every step.
 """
+REASONS = {
+    (
+        "sft",
+        "ratio",
+    ): "what is no matrix product, in the profile above; TRL's own rate differs most between steps, as it "
+    "pads and trimpot does not",
+    ("sft", "of_limit"): "the same; a faster processor makes the products shorter and leaves the rest as it is",
+    (
+        "dpo",
+        "ratio",
+    ): "a prompt runs once for both answers and the reference once a row, TRL's as well: on prompts of 200 "
+    "and answers of 60 tokens little more can be left out",
+    ("grpo", "ratio"): "sampling: 16 rows draw one token each in every pass over the weights, which memory limits, not "
+    "the processor",
+    ("generation-mixed", "ratio"): "the prompts' own pass, which both sides have to make, and attention over caches of "
+    "unequal length, row by row",
+    ("generation-groups", "ratio"): "attention over caches of unequal length, row by row",
+    ("memory", "memory"): "weights, gradients and both moments in fp32 are four times the model on both sides, a "
+    "reference is a fifth; only the rest can differ",
+}
+"""(job or kind, kind of target) -> what stands in the way of it, as profiles and counts showed."""
 SETTINGS = """## What the settings mean
 
 - **trl**: TRL's defaults with what its documentation names for a processor without accelerator (`use_cpu`, `bf16` off:
@@ -67,6 +88,7 @@ def performance_page(results: Mapping[str, Any]) -> str:
         parts.append(_scaling(details["scaling"]))
     if "operators" in details:
         parts.append(_operators(details["operators"]["operators"]))
+    parts.append(_missed(results))
     return "\n".join([*parts, SETTINGS, HOW]).rstrip() + "\n"
 
 
@@ -155,6 +177,27 @@ def _operators(operators: Sequence[Mapping[str, Any]]) -> str:
     ]
     table = _table(("Operator", "Share", "Seconds", "Calls"), rows)
     return f"## Where the time goes\n\n{text}\n\n{table}\n" + _image("operators", "Self time by operator")
+
+
+def _missed(results: Mapping[str, Any]) -> str:
+    """What stands in the way of every target that was not reached, and the ratio at the machine's full rate."""
+    limit = max((one["value"] for one in results["matmul"]), default=0.0) * 1e9
+    lines = []
+    for target in results["targets"]:
+        if target["reached"] is not False:
+            continue
+        reason = REASONS.get((target["job"], target["kind"])) or REASONS.get((target["kind"], target["kind"]), "")
+        rates = [
+            row["operations_per_second"] / row["ratio"]
+            for row in results["rows"]
+            if row["job"] == target["job"] and row["peer"] in target["peers"] and row["operations_per_second"]
+        ]
+        most = limit / max(rates) if target["kind"] == "ratio" and rates and limit else None
+        room = "" if most is None else f" With nothing but matrix products at their full rate it would be {most:.1f}x."
+        lines.append(f"- **{target['what']}**: {reason}.{room}")
+    if not lines:
+        return ""
+    return "## What stands in the way\n\n" + "\n".join(lines) + "\n"
 
 
 def _image(name: str, text: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trimpot.core.stats import Estimate
+from trimpot.knobs.evidence import Evidence
 from trimpot.knobs.keys import as_written
 from trimpot.knobs.library import Library
 from trimpot.knobs.schema import Card
@@ -105,6 +107,11 @@ def estimate_text(estimate: Estimate) -> str:
     return f"{estimate.value:+.2g} [{estimate.low:+.2g}, {estimate.high:+.2g}]"
 
 
+def model_text(evidence: Evidence) -> str:
+    """On what a study ran, in a few words."""
+    return textwrap.shorten(evidence.conditions.model, 26, placeholder="…")
+
+
 def value_text(value: object) -> str:
     """A default as a recipe would have it."""
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
@@ -130,7 +137,7 @@ def _fitting(head: str, items: Sequence[str], between: str) -> tuple[list[Line],
 
 def _where_tested(statuses: Sequence[Status]) -> str:
     found = next((one.evidence for one in statuses if one.evidence is not None), None)
-    return "" if found is None else f"; on {found.conditions.model}, {len(found.seeds)} seeds:"
+    return "" if found is None else f"; on {model_text(found)}, {len(found.seeds)} seeds:"
 
 
 def _claim_line(statuses: Sequence[Status]) -> Line:

@@ -13,7 +13,7 @@ from trimpot.knobs.claim_text import CITED, claim_json, disagreement_json
 from trimpot.knobs.library import Library
 from trimpot.knobs.schema import TOPICS, Answer, Card, Claim, Source, Topic
 from trimpot.knobs.status import UNTESTABLE, UNTESTED, WORDS, Status, claim_statuses
-from trimpot.knobs.text import Line, by_claim, estimate_text
+from trimpot.knobs.text import Line, by_claim, estimate_text, model_text
 
 QUESTIONS = {
     "knob": "What knob does this give me?",
@@ -146,7 +146,7 @@ def _measured(status: Status) -> str:
         return f"{status.word} [{status.claim.id}]"
     whose = "yours, " if status.whose == "yours" else ""
     effect = f"{status.tested.quantity} {estimate_text(status.tested.effect)}"
-    return f"{status.word} ({whose}{status.evidence.conditions.model}): {effect} [{status.claim.id}]"
+    return f"{status.word} ({whose}{model_text(status.evidence)}): {effect} [{status.claim.id}]"
 
 
 def _fitting(items: Sequence[str]) -> str:
