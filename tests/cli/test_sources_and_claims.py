@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from trimpot.cli import sources
 from trimpot.core.errors import UsageError
+from trimpot.knobs.evidence import SHIPPED, read_evidence
 from trimpot.knobs.library import library
 from trimpot.knobs.status import WORDS
 
@@ -60,7 +61,8 @@ def test_all_claims_in_both_forms():
 def test_one_claim_in_both_forms():
     text = run("claim", "dpo-small-beta-degenerates")
     assert "inconclusive (shipped):" in text
-    assert "could see 0.029" in text
+    tested = read_evidence(SHIPPED / "dpo-beta.json").tested["dpo-small-beta-degenerates"]
+    assert f"could see {tested.smallest_effect:.2g}" in text
     found = json.loads(run("claim", "dpo-larger-beta-moves-further", "--json"))
     assert found["status"] == "refuted"
     assert found["evidence"][0]["conditions"]["model"] == "tiny-0.1m"
