@@ -2,7 +2,7 @@
 
 import pytest
 
-from trimpot.studies.measures import Growth, Matched
+from trimpot.studies.measures import Clearance, Growth, Matched
 
 ARMS = {
     "dpo, 0": {"loss": "dpo", "wrong": 0.0, "order": 0},
@@ -57,3 +57,12 @@ def test_matched_leaves_arms_out_as_asked():
 
 def test_matched_without_a_twin_that_ran_is_no_value():
     assert Matched("y", "loss", "ipo", "dpo", "w").value(ARMS, {**METRICS, "ipo, 4": {}}) is None
+
+
+def test_clearance_is_what_a_difference_has_above_its_bound():
+    arms = {"new": {}, "old": {}}
+    clearance = Clearance("error", "new", "old", -0.8, "w")
+    assert clearance.value(arms, {"new": {"error": 4.9}, "old": {"error": 5.0}}) == pytest.approx(0.7)
+    assert clearance.value(arms, {"new": {"error": 4.0}, "old": {"error": 5.0}}) == pytest.approx(-0.2)
+    assert clearance.value(arms, {"new": {}, "old": {"error": 5.0}}) is None
+    assert not clearance.applies({"new": {}})

@@ -214,3 +214,29 @@ class GapSlope:
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "slope of a gap", **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Clearance:
+    """How far a metric of one arm, less that of another, stays above a bound: m_first − m_second − bound.
+
+    Made for "no substantial gain" where lower is better: the bound is −(the smallest gain that counts), and the claim
+    is that the number is above 0; a loss of any size agrees with it.
+    Example: errors of 4.9 and 5.0 with a bound of −0.8: 0.7.
+    """
+
+    metric: str
+    first: str
+    second: str
+    bound: float
+    words: str
+
+    def applies(self, arms: Arms) -> bool:
+        return self.first in arms and self.second in arms
+
+    def value(self, arms: Arms, metrics: Metrics) -> float | None:
+        difference = Difference(self.metric, self.first, self.second, self.words).value(arms, metrics)
+        return None if difference is None else difference - self.bound
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "clearance", **asdict(self)}

@@ -91,7 +91,7 @@ STUDY = Study(
         "a random Llama on bytes, fine-tuned to write four letters backwards, then trained on all tokens of that task;"
         " fine-tuned to write them rotated: answers of 5 tokens, prompts of 5 random ones in a template of 19,"
         " long ones with 30 of random filler words; all weights, AdamW, every arm with its own learning rate"
-        " out of three; settings chosen on seed 0"
+        " out of four; settings chosen on seed 0"
     ),
     tests={
         "few rows": _difference("score", FEW, LONG, SCORE),
@@ -114,6 +114,6 @@ STUDY = Study(
     control=Difference("score", *CONTROL),
     chart=Chart("score", "rows", "mask", {"filler": LONG, "order": 0}, SCORE, "rows, long prompts", "targets", False),
     first_seed=10,
-    tuning=Tuning(values=(1e-3, 3e-3, 1e-2), metric="score"),
+    tuning=Tuning(values=(1e-3, 3e-3, 1e-2, 3e-2), metric="score"),
     kinds=("chats",),
 )
