@@ -12,6 +12,7 @@ import torch
 from trimpot.core.errors import UsageError
 from trimpot.core.progress import Progress, ignore
 from trimpot.core.settings import check_settings, setting
+from trimpot.evaluation.language_model import Likelihood
 from trimpot.models.head import target_scores
 from trimpot.models.policy import Policy
 from trimpot.models.prefix import last_hidden
@@ -37,23 +38,6 @@ class Question:
 
     context: tuple[int, ...]
     choices: tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True)
-class Likelihood:
-    """Σ log p(token | all before it) over a continuation's tokens.
-
-    ``greedy``: each of its tokens was the most likely one. Units: ``logprob`` in nats.
-    """
-
-    logprob: float
-    greedy: bool
-    tokens: int
-
-    @property
-    def perplexity(self) -> float | None:
-        """exp(−logprob / tokens); None without tokens."""
-        return math.exp(-self.logprob / self.tokens) if self.tokens else None
 
 
 def choice_scores(

@@ -22,8 +22,11 @@ class Outcome:
     """One evaluated item: what was asked, what came out, how it was scored.
 
     ``weights`` is the hash of the model's weights; ``cluster`` names items that are not independent of each
-    other; ``perturbation`` is "none" for the item as it stands. ``score`` is None where there is none.
-    ``status`` is ok, parse_failed (no answer found in the output), error (the scorer failed) or unscored.
+    other; ``perturbation`` is "none" for the item as it stands, and a perturbed form has the item's own id.
+    ``score`` is None where there is none. ``status`` is ok, parse_failed (no answer found in the output), error (the
+    scorer failed) or unscored. ``sample`` numbers the draws of one item. ``confidence``: the probability that the model
+    gave its answer, in [0, 1]. ``tokens`` were generated, ``seconds`` is the item's share of the time. All are None
+    where unknown. ``better`` is "higher" or "lower".
     """
 
     run: str
@@ -39,6 +42,12 @@ class Outcome:
     output: str
     score: float | None
     status: str
+    sample: int = 0
+    confidence: float | None = None
+    tokens: int | None = None
+    seconds: float | None = None
+    better: str = "higher"
+    metric_group: str = "accuracy"
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -49,6 +58,10 @@ _SCHEMA: dict[str, pl.DataType] = {
     **{item.name: pl.String() for item in fields(Outcome)},
     "prompt_ids": pl.List(pl.Int64()),
     "score": pl.Float64(),
+    "confidence": pl.Float64(),
+    "seconds": pl.Float64(),
+    "sample": pl.Int64(),
+    "tokens": pl.Int64(),
 }
 
 

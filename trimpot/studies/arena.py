@@ -77,7 +77,7 @@ ARMS: Mapping[str, Mapping[str, float | str]] = {
     **{_label(trick, b): {"trick": trick, "budget": b, "order": 0} for b in BUDGETS for trick in TRICKS},
     AGAIN: {"trick": PLAIN, "budget": MIDDLE, "order": 1},
 }
-SETTINGS = {"unit_steps": 20, "batch": 16, "rows": 2048, "questions": 256}
+SETTINGS = {"unit_steps": 40, "batch": 16, "rows": 2048, "questions": 256}
 FAMILIES: tuple[Values, Values] = {"trick": PLAIN, "order": 0}, {"trick": "numbered", "order": 0}
 GAIN = "accuracy of plain less numbered, its rise as the budget grows e-fold"
 
@@ -87,7 +87,7 @@ STUDY = Study(
     model="tiny-0.1m",
     scale=(
         "a random Llama on bytes learns to write four letters backwards, 2048 words, batches of 16; 256 other words are"
-        " asked; budgets of 1 to 16 times the operations of 20 plain steps; settings chosen on seeds 0-9"
+        " asked; budgets of 1 to 16 times the operations of 40 plain steps; settings chosen on seeds 0-9"
     ),
     tests={
         "prior at first": _lead("numbered", PLAIN, SMALL),
@@ -111,7 +111,7 @@ STUDY = Study(
     control=Difference("accuracy", _label(PLAIN, MIDDLE), AGAIN, "accuracy of two data orders"),
     chart=Chart(
         "accuracy", "budget", group="trick", where={"order": 0}, metric_title="accuracy on new words",
-        knob_title="operations, in units of 20 plain training steps", group_title="trick", log=False,
+        knob_title="operations, in units of 40 plain training steps", group_title="trick", log=False,
     ),
     first_seed=10,
     tuning=Tuning(values=(5e-4, 1e-3, 2e-3), seeds=(0,)),
