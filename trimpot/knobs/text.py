@@ -137,7 +137,7 @@ def _fitting(head: str, items: Sequence[str], between: str) -> tuple[list[Line],
 
 def _where_tested(statuses: Sequence[Status]) -> str:
     found = next((one.evidence for one in statuses if one.evidence is not None), None)
-    return "" if found is None else f"; on {model_text(found)}, {len(found.seeds)} seeds:"
+    return "" if found is None else f"; {model_text(found)}, {len(found.seeds)} seeds:"
 
 
 def _claim_line(statuses: Sequence[Status]) -> Line:
