@@ -16,7 +16,7 @@ class Suite:
         name: what ``trimpot eval --suite`` takes.
         about: one sentence for people: what the tasks are and where they come from.
         build: (seed, items per task, or None for as many as the suite has by itself) -> the tasks. The same arguments
-            give the same tasks, with the same ids of items; fewer items are the first of more.
+            give the same tasks, with the same ids of items; fewer items are among more.
     """
 
     name: str

@@ -27,6 +27,11 @@ class Scored:
     note: str = ""
 
 
+def prompt_value(prompt: Prompt) -> Any:
+    """A prompt as a JSON-able value: a string, or a list of turns."""
+    return prompt if isinstance(prompt, str) else [message.as_dict() for message in prompt]
+
+
 @dataclass(frozen=True)
 class Item:
     """One thing to ask.
@@ -54,8 +59,7 @@ class Item:
     @property
     def id(self) -> str:
         """A hash of what is asked and what is right."""
-        shown = self.prompt if isinstance(self.prompt, str) else [message.as_dict() for message in self.prompt]
-        return content_hash(["item", shown, list(self.choices), self.answer])
+        return content_hash(["item", prompt_value(self.prompt), list(self.choices), self.answer])
 
     @property
     def original(self) -> str:
@@ -69,12 +73,17 @@ Scorer = Callable[[str, Item], Scored]
 
 @dataclass(frozen=True)
 class Decoding:
-    """How answers of a ``generate`` task are drawn. ``samples`` above 1 need a temperature above 0."""
+    """How answers of a ``generate`` task are drawn. ``samples`` above 1 need a temperature above 0.
+
+    ``score_unfinished``: an answer cut at ``max_tokens`` is scored as it stands (a text to be judged by its words), and
+    is not a parse failure.
+    """
 
     max_tokens: int = 128
     stop: tuple[str, ...] = ()
     temperature: float = 0.0
     samples: int = 1
+    score_unfinished: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,8 +93,8 @@ class Task:
     Args:
         name: stands in the outcomes, as in ``core/boolean``.
         metric_group: which HELM column the scores are: accuracy, bias, toxicity …; see ``trimpot.evaluation.helm``.
-        scorer: name in ``trimpot.evaluation.scorers.SCORERS``; of a choice task ``acc`` or ``acc_norm``; of a rolling
-            one ``bits_per_byte``.
+        scorer: name in ``trimpot.evaluation.scorers.SCORERS``, or ``file.py:function``; of a choice task ``acc``,
+            ``acc_norm`` (log-prob by character) or ``acc_bytes``; of a rolling one ``bits_per_byte``.
         version: raised when the items or the scoring change; part of the cache's key.
     """
 
