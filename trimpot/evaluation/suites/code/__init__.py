@@ -1,0 +1,1 @@
+"""HumanEval: programs that a model writes, run in processes that can do nothing but compute."""

@@ -1,0 +1,1 @@
+"""Requests with constraints that a program can check: length, keywords, format, case, position, punctuation, script."""
