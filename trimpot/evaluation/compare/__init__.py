@@ -1,0 +1,1 @@
+"""Two models on the same items: differences by slice, their verdicts, and gates on them."""
