@@ -15,6 +15,7 @@ ABSTRACT = {
     "typer.core.TyperGroup",
     "enum.Enum",
     "enum.StrEnum",
+    "lm_eval.api.model.LM",
 }
 EXCEPTIONS = {
     name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)

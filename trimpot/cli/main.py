@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from trimpot.cli import knobs, sources, studies, topics
+from trimpot.cli import behaviour, compare, evaluate, imports, judge, knobs, redteam, sources, studies, topics
 from trimpot.cli.group import SHOWN, ShowOr
 from trimpot.core.errors import UsageError
 
@@ -95,6 +95,16 @@ app.command()(topics.topic)
 app.add_typer(studies.app, name="study")
 app.command()(sources.source)
 app.command()(sources.claim)
+app.command("eval")(evaluate.evaluate)
+app.add_typer(evaluate.app, name="suite")
+app.command()(compare.compare)
+app.command()(compare.power)
+app.command()(compare.looks)
+app.command()(judge.judge)
+app.command()(judge.raters)
+app.command()(redteam.redteam)
+app.command()(behaviour.behaviour)
+app.command("import")(imports.import_logs)
 
 
 def main() -> None:
