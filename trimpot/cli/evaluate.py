@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 CORE = "core"
-SLICE_VALUES, REASONS = 16, 5
-"""Values of a slice up to which all are printed, and reasons why answers have no score."""
+SCREEN, REASONS = 40, 5
+"""Rows up to which slices are printed beside their tasks, and reasons why answers have no score."""
 app = typer.Typer(
     help="Suites: list them, lint one, or make one of your own rows: trimpot suite new NAME FILE.jsonl.",
     no_args_is_help=True,
@@ -52,7 +52,9 @@ def _noted(context: typer.Context, option: typer.CallbackParam, value: Any) -> A
 
 def evaluate(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="A model as a recipe names it, or endpoint:http://ADDRESS/v1#NAME?at_once=4.")],
+    model: Annotated[
+        str, typer.Argument(help="A model as a recipe names it, or endpoint:http://ADDRESS/v1#NAME?at_once=4.")
+    ],
     suite: Annotated[str, typer.Option(help="A suite's name, or a task file (.yaml).")] = CORE,
     items: Annotated[int | None, typer.Option(min=1, help="Items per task; by default the suite's own number.")] = None,
     seed: Annotated[int, typer.Option(help="Chooses the items.")] = 0,
@@ -303,18 +305,12 @@ def _print_scores(rows: Sequence[SummaryRow]) -> None:
         table.add_row(shown, row.slice, str(row.items), _score(row.score, row.better), counts)
     _output().print(table)
     if len(_shown(rows)) < len(rows):
-        print(f"slices without scores, of one value, or of more than {SLICE_VALUES} are left out here: --json has them")
+        print("the scores of every slice: --json")
 
 
 def _shown(rows: Sequence[SummaryRow]) -> list[SummaryRow]:
-    """Every task's own row, and those of slices that tell something and fit on a screen."""
-    values = Counter((row.task, row.perturbation, row.slice.partition("=")[0]) for row in rows)
-
-    def fits(row: SummaryRow) -> bool:
-        count = values[row.task, row.perturbation, row.slice.partition("=")[0]]
-        return row.slice == "all" or (row.score.value is not None and 1 < count <= SLICE_VALUES)
-
-    return [row for row in rows if fits(row)]
+    """Every task's own row, and those of slices where a screen holds them all."""
+    return list(rows) if len(rows) <= SCREEN else [row for row in rows if row.slice == "all"]
 
 
 def _score(score: Estimate, better: str) -> str:

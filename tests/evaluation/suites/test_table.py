@@ -1,5 +1,6 @@
 """What holds of every suite: the same items for the same seed, each once, clustered, solvable, with known baselines."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -152,3 +153,21 @@ def _row(task: Task) -> str:
     found = baselines(task, SCORERS)
     chance = "" if found.chance is None else f"{found.chance:.3f}"
     return f"| {task.name} | {len(task.items)} | {chance} | {found.constant:.3f} |"
+
+
+@pytest.mark.parametrize("name", ["core", "reasoning"])
+def test_a_suite_is_the_same_in_every_process(name):
+    """Sets of strings have another order in another process, which generators must not follow."""
+    script = (
+        "from trimpot.evaluation.suites.table import SUITES\n"
+        f"print([[item.id for item in task.items] for task in SUITES[{name!r}].build(0, 12)])"
+    )
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": number}, capture_output=True, text=True, check=True,
+        ).stdout
+        for number in ("1", "2")
+    ]  # fmt: skip
+    assert outputs[0] == outputs[1]
+    assert len(outputs[0]) > 1000
