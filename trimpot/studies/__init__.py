@@ -2,6 +2,7 @@
 
 from trimpot.studies.ablation_ladder import STUDY as ABLATION_LADDER
 from trimpot.studies.arena import STUDY as ARENA
+from trimpot.studies.contamination import STUDY as CONTAMINATION
 from trimpot.studies.dpo_beta import STUDY as DPO_BETA
 from trimpot.studies.dpo_beta_real import STUDY as DPO_BETA_REAL
 from trimpot.studies.dpo_label_noise import STUDY as DPO_LABEL_NOISE
@@ -10,6 +11,7 @@ from trimpot.studies.failure_labs import STUDY as FAILURE_LABS
 from trimpot.studies.grpo_group_size import STUDY as GRPO_GROUP_SIZE
 from trimpot.studies.grpo_normalisation import STUDY as GRPO_NORMALISATION
 from trimpot.studies.label_noise_floor import STUDY as LABEL_NOISE_FLOOR
+from trimpot.studies.ranking_items import STUDY as RANKING_ITEMS
 from trimpot.studies.sft_mask import STUDY as SFT_MASK
 from trimpot.studies.study import Study
 from trimpot.studies.trainable_set import STUDY as TRAINABLE_SET
@@ -19,6 +21,7 @@ STUDIES: dict[str, Study] = {
     for study in (
         ABLATION_LADDER,
         ARENA,
+        CONTAMINATION,
         DPO_BETA,
         DPO_BETA_REAL,
         DPO_LABEL_NOISE,
@@ -27,6 +30,7 @@ STUDIES: dict[str, Study] = {
         GRPO_GROUP_SIZE,
         GRPO_NORMALISATION,
         LABEL_NOISE_FLOOR,
+        RANKING_ITEMS,
         SFT_MASK,
         TRAINABLE_SET,
     )
