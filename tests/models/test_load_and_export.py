@@ -155,3 +155,13 @@ def test_adapters_can_follow_adapters(tmp_path: Path) -> None:
         export(policy, tmp_path / stage)
         assert policy.adapters is None
     assert load(str(tmp_path / "two")).weights_hash() == policy.weights_hash()
+
+
+def test_a_stage_of_a_run_is_its_model(tmp_path: Path) -> None:
+    policy = tiny()
+    export(policy, tmp_path / "sft" / "model")
+    with pytest.raises(UsageError, match=r"config\.json"):
+        load(str(tmp_path / "sft"))
+    (tmp_path / "sft" / "stage.json").write_text("{}")
+    found = load(str(tmp_path / "sft"))
+    assert (found.name, found.weights_hash()) == (str(tmp_path / "sft"), policy.weights_hash())

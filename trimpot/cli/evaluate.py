@@ -195,8 +195,9 @@ def suite_lint(
 
 
 def _short_name(model: str) -> str:
-    """The end of a model's name, as a folder may be called."""
-    return re.sub(r"[^\w.-]+", "-", model.rstrip("/").rsplit("/", 1)[-1]).strip("-") or "model"
+    """The end of a model's name, as a folder may be called; of RUN/STAGE/model the stage."""
+    end = model.rstrip("/").removesuffix("/model").rsplit("/", 1)[-1]
+    return re.sub(r"[^\w.-]+", "-", end).strip("-") or "model"
 
 
 def _tasks(name: str, seed: int, items: int | None) -> tuple[str, Sequence[Task | FileTask]]:

@@ -22,8 +22,8 @@ def load(name: str, device: str = "auto", dtype: str = "auto", seed: int = 0) ->
     """Loads a model as a Policy.
 
     Args:
-        name: a transformers folder (with the virtual tokens that lie in it), a hub id, a GGUF file, ``smollm2-135m``
-            (embedded), or ``tiny-0.1m`` … ``tiny-5m``.
+        name: a transformers folder (with the virtual tokens that lie in it), a stage of a run, a hub id, a GGUF file,
+            ``smollm2-135m`` (embedded), or ``tiny-0.1m`` … ``tiny-5m``.
         device: auto (CUDA where there is one), cpu, cuda, cuda:1 …
         dtype: auto (the stored one on CUDA; float32 on CPU, the fastest there), float32, bfloat16 or float16.
         seed: initial weights of a tiny model.
@@ -89,6 +89,8 @@ def folder_of(name: str) -> str:
             embedded.convert_gguf(path, folder)
         return str(folder)
     if path.is_dir():
+        if (path / "stage.json").exists() and (path / "model").is_dir():
+            path, name = path / "model", str(path / "model")
         if not (path / "config.json").exists():
             raise UsageError(name, "has no config.json", "Give a folder saved by save_pretrained.")
         if not list(path.glob("*.safetensors")):

@@ -373,3 +373,27 @@ def test_a_hundred_thousand_outcomes_and_fifty_slices_take_seconds():
     found = compare_frames(frames[:1], frames[1:])
     assert time.process_time() - began < 15
     assert len(found.rows) == 51
+
+
+def test_slices_of_the_same_items_are_one_hypothesis():
+    kinds = {"slices": lambda i: {"kind": "ab"[i % 2], "sort": "xy"[i % 2], "other": "pq"[i // 20]}}
+    found = compare(side([0.0] * 40, "old", **kinds), side([1.0, 0.0] * 20, "new", **kinds))
+    assert [row.key.label for row in found.rows] == ["all", "kind=a", "kind=b", "other=p", "other=q"]
+
+
+def test_slices_that_could_show_nothing_are_counted_and_do_not_weigh_on_the_others():
+    kinds = {"slices": lambda i: {"kind": "large" if i < 36 else "small"}}
+    a, b = side([0.0] * 40, "old", **kinds), side([1.0, 0.0] * 20, "new", **kinds)
+    found = compare(a, b)
+    assert [row.key.label for row in found.rows] == ["all", "kind=large"]
+    assert "slices of fewer than 5 items or clusters are not compared: kind (1)" in " ".join(found.warnings)
+    asked = compare(a, b, CompareSettings(slices=("kind",)))
+    assert [row.key.label for row in asked.rows] == ["all", "kind=large", "kind=small"]
+
+
+def test_a_group_without_scores_has_no_slices():
+    kinds = {"slices": lambda i: {"kind": "ab"[i % 2]}, "status": lambda i: "unscored"}
+    unscored = [side([None] * 12, name, **kinds) for name in ("old", "new")]
+    scored = [[outcome(100 + i, 1.0, task="u", metric_group="other") for i in range(8)] for _ in range(2)]
+    found = compare(unscored[0] + scored[0], unscored[1] + scored[1])
+    assert [row.key.label for row in found.rows if row.key.group == "accuracy"] == ["all"]

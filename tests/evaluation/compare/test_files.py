@@ -1,5 +1,8 @@
 """Where outcomes lie, and a plan's spread from them."""
 
+import json
+import os
+
 import pytest
 
 from tests.evaluation.compare.made import outcome, side
@@ -40,6 +43,29 @@ def test_what_was_not_evaluated_says_how(tmp_path):
     (tmp_path / "x.parquet").write_text("no")
     with pytest.raises(UsageError, match="not a readable Parquet file"):
         frames_of(str(tmp_path / "x.parquet"))
+
+
+def evaluation(folder, model, age):
+    write(folder / "outcomes.parquet")
+    (folder / "evaluation.json").write_text(json.dumps({"model": {"name": model}}))
+    os.utime(folder / "evaluation.json", (age, age))
+
+
+def test_a_model_stands_for_its_newest_evaluation(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = tmp_path / "evaluations"
+    evaluation(here / "old", "runs/first/sft", 1)
+    evaluation(here / "new", "runs/first/sft", 2)
+    evaluation(here / "base", "smollm2-135m", 3)
+    (tmp_path / "runs/first/sft").mkdir(parents=True)  # weights without outcomes
+    for name in ("sft", "runs/first/sft", "runs/first/sft/"):
+        assert outcomes_path(name).parent.name == "new"
+    assert outcomes_path("smollm2-135m").parent.name == "base"
+    assert outcomes_path("old").parent.name == "old"
+    evaluation(here / "other", "runs/second/sft", 4)
+    with pytest.raises(UsageError, match=r"2 evaluated models end so. Give one of runs/first/sft, runs/second/sft"):
+        outcomes_path("sft")
+    assert outcomes_path("runs/first/sft").parent.name == "new"
 
 
 def test_seeds_are_parted_by_commas(tmp_path):

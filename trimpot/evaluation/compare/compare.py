@@ -175,7 +175,7 @@ def _notes(difference: MeanDifference, floor: NoiseFloor | None) -> tuple[str, .
         found.append("one cluster: nothing can be said of its error")
     elif difference.clusters and difference.clusters < FEW_CLUSTERS:
         found.append(f"only {difference.clusters} clusters: the interval rests on the normality of their sums")
-    elif degrees is not None and degrees + 1 < FEW_CLUSTERS:
+    elif degrees is not None and round(degrees + 1, 1) < FEW_CLUSTERS:
         found.append(f"clusters or seeds worth only {degrees + 1:.1f} equal ones: sizes are unequal or seeds few")
     if floor is not None and floor.floor is not None and difference.value is not None:
         within = abs(difference.value) <= floor.floor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from trimpot.core.stats import Estimate
 from trimpot.evaluation.compare.result import Counts, RowKey
 from trimpot.evaluation.compare.table import Flags, Numbers, PairTable
 from trimpot.statistics.arrays import Floats
-from trimpot.statistics.clustered import MeanDifference, clustered_difference, flip_size
+from trimpot.statistics.clustered import FEW_CLUSTERS, MeanDifference, clustered_difference, flip_size
 from trimpot.statistics.drift import NoiseFloor, noise_floor
 from trimpot.statistics.paired import Flips, flips
 from trimpot.statistics.seeds import seeded_difference
@@ -46,7 +47,10 @@ def row_keys(table: PairTable, only: tuple[str, ...], warnings: list[str]) -> li
     """Which rows there are, each with the flags of its items, asked of either side.
 
     Of every metric group: all items as they stand; each task, if there are several; each value of every slice that has
-    several; each perturbation. ``only``: slices by name ("task" and "perturbation" are names too).
+    several; each perturbation. ``only``: slices by name ("task" and "perturbation" are names too). Of slices that hold
+    the same items the first stands for all: a difference that is tested twice would count twice in the correction. For
+    the same reason slices and perturbations of fewer than 5 clusters, which could show next to nothing, are left out
+    and counted in ``warnings``, unless ``only`` asks for them.
     """
     found: list[tuple[RowKey, Flags]] = []
     for group in dict.fromkeys(table.groups.tolist()):
@@ -54,6 +58,8 @@ def row_keys(table: PairTable, only: tuple[str, ...], warnings: list[str]) -> li
         plain = inside & table.unperturbed
         if plain.any():
             found.append((RowKey(group, "all"), plain))
+        if not (inside & table.paired).any():
+            continue
         found += _split(group, "task", "task", table.tasks, plain, only, warnings)
         for name, values in sorted(table.slices.items()):
             if name != "task" or "task" not in only:
@@ -65,6 +71,25 @@ def row_keys(table: PairTable, only: tuple[str, ...], warnings: list[str]) -> li
                 (RowKey(group, "perturbation", "perturbation", name), changed & (table.perturbations == name))
                 for name in names
             ]
+    first: dict[tuple[str, bytes], RowKey] = {}
+    found = [(key, inside) for key, inside in found if first.setdefault((key.group, inside.tobytes()), key) is key]
+    return found if only else _large_enough(table, found, warnings)
+
+
+def _large_enough(
+    table: PairTable, keyed: list[tuple[RowKey, Flags]], warnings: list[str]
+) -> list[tuple[RowKey, Flags]]:
+    found, small = [], Counter[tuple[str, str]]()
+    for key, inside in keyed:
+        clusters = np.unique(table.clusters[inside & table.paired]).size
+        if key.kind in ("slice", "perturbation") and clusters < FEW_CLUSTERS:
+            small[key.group, key.name] += 1
+        else:
+            found.append((key, inside))
+    for group in dict.fromkeys(group for group, _ in small):
+        counts = ", ".join(f"{name} ({count})" for (of, name), count in small.items() if of == group)
+        few = f"slices of fewer than {FEW_CLUSTERS} items or clusters are not compared"
+        warnings.append(f"{group}: {few}: {counts}; --slice NAME does")
     return found
 
 
