@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trimpot.cli.bars import progress_bars
 from trimpot.cli.knobs import print_json, print_lines
 from trimpot.core.errors import UsageError
 
@@ -52,9 +53,6 @@ def behaviour(
 
 
 def _run(name: str, suite: BehaviourSuite, cache: ResponseCache | None, output: Path | None) -> BehaviourRun:
-    from rich.console import Console
-    from rich.progress import Progress
-
     from trimpot.cli.evaluate import open_model
     from trimpot.evaluation.behaviour.run import behaviour_outcomes, run_suite
     from trimpot.evaluation.cache import CachedModel
@@ -63,9 +61,8 @@ def _run(name: str, suite: BehaviourSuite, cache: ResponseCache | None, output: 
     model = open_model(name)
     if cache is not None:
         model = CachedModel(model, cache)
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task(name, total=None)
-        run = run_suite(model, suite, name, lambda done, total: bars.update(bar, completed=done, total=total))
+    with progress_bars() as bars:
+        run = run_suite(model, suite, name, bars(name))
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
         file = output / f"{re.sub('[^A-Za-z0-9._-]+', '-', name).strip('-.')}.parquet"

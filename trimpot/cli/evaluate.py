@@ -6,22 +6,20 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trimpot.cli.bars import progress_bars
 from trimpot.cli.knobs import print_json, print_lines
 from trimpot.core.errors import UsageError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rich.console import Console
 
-    from trimpot.core.progress import Progress
     from trimpot.core.stats import Estimate
     from trimpot.evaluation.helm.grid import Grid
     from trimpot.evaluation.language_model import LanguageModel
@@ -91,8 +89,8 @@ def evaluate(
     time = now()[:19].replace(":", "").replace("T", "-")
     folder = output or Path("evaluations") / f"{_short_name(model)}-{name}-{time}"
     plan = Plan(name, allowed(tasks, flags["_run_code"]), seed, items, too_long)
-    with nullcontext() if flags["_no_cache"] else open_cache(cache) as kept, _bar(name) as progress:
-        done = evaluate_into(folder, open_model(model), plan, kept, progress)
+    with nullcontext() if flags["_no_cache"] else open_cache(cache) as kept, progress_bars() as bars:
+        done = evaluate_into(folder, open_model(model), plan, kept, bars(f"{name}: answers"))
     _warn(done.warnings)
     _print_evaluation(done, json)
 
@@ -196,7 +194,8 @@ def suite_lint(
 
 def _short_name(model: str) -> str:
     """The end of a model's name, as a folder may be called; of RUN/STAGE/model the stage."""
-    end = model.rstrip("/").removesuffix("/model").rsplit("/", 1)[-1]
+    parts = model.rstrip("/").split("/")
+    end = parts[-2] if parts[-1] == "model" and len(parts) > 2 else parts[-1]
     return re.sub(r"[^\w.-]+", "-", end).strip("-") or "model"
 
 
@@ -207,29 +206,6 @@ def _tasks(name: str, seed: int, items: int | None) -> tuple[str, Sequence[Task 
 
     chosen, path = find_suite(name, {} if name.endswith((".yaml", ".yml")) else suites())
     return chosen.name, chosen.build(seed, items) if path is None else load_tasks(path, seed, items)
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[Progress]:
-    """A bar of the requests on standard error; a line at every tenth where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    console = Console(stderr=True)
-    with Bars(
-        TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    ) as bars:
-        bar, told = bars.add_task(f"{name}: answers", total=None), [-1]
-
-        def progress(done: int, total: int) -> None:
-            bars.update(bar, completed=done, total=total)
-            tenth = 10 * done // max(total, 1)
-            if not console.is_terminal and tenth > told[0]:
-                told[0] = tenth
-                console.print(f"{name}: {done} of {total} answers", highlight=False)
-
-        yield progress
 
 
 def _warn(problems: Sequence[Problem], file: Any = None) -> None:
@@ -316,7 +292,4 @@ def _shown(rows: Sequence[SummaryRow]) -> list[SummaryRow]:
 
 def _score(score: Estimate, better: str) -> str:
     """A score with its interval; bits per byte, of which fewer are better, say so."""
-    if score.value is None:
-        return "not measured"
-    interval = "" if score.low is None or score.high is None else f" [{score.low:.3f}, {score.high:.3f}]"
-    return f"{score.value:.3f}{interval}" + (" bits/byte" if better == "lower" else "")
+    return score.text() + (" bits/byte" if better == "lower" and score.value is not None else "")

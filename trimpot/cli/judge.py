@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trimpot.cli.bars import progress_bars
 from trimpot.cli.knobs import print_json, print_lines
 from trimpot.core.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
 
-    from trimpot.core.progress import Progress
-    from trimpot.core.stats import Estimate
     from trimpot.evaluation.judges.duel import Judged
     from trimpot.evaluation.judges.judge import PairwiseJudge
     from trimpot.evaluation.judges.report import JudgeReport, JudgeSettings
@@ -64,10 +62,9 @@ def judge(
     read = {name: outcomes_of(name) for name in outcomes}
     paired = _paired(read)
     reports, duels = [], {}
-    with _opened(judge, way, temperature) as found:
+    with _opened(judge, way, temperature) as found, progress_bars() as bars:
         for (a, b), pairs in paired.items():
-            with _bar(f"{a} and {b}") as progress:
-                report, judged = judge_report(found, (a, b), pairs, chosen, progress)
+            report, judged = judge_report(found, (a, b), pairs, chosen, bars(f"{a} and {b}"))
             # The null baselines are the judge's own: one pair of models is enough to ask.
             chosen = replace(chosen, probes=0)
             reports.append(report)
@@ -151,21 +148,6 @@ def _opened(name: str, way: str, temperature: float) -> Iterator[PairwiseJudge]:
             yield LikelihoodJudge(model, JudgePrompt(LETTER_TEXT, "text") if way == "text" else JudgePrompt())
 
 
-@contextmanager
-def _bar(name: str) -> Iterator[Progress]:
-    """A bar on standard error; nothing where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(24), TimeRemainingColumn())
-    console = Console(stderr=True)
-    bars: AbstractContextManager[Any] = Bars(*columns, console=console) if console.is_terminal else nullcontext()
-    with bars as shown:
-        task = None if shown is None else shown.add_task(name, total=None)
-        yield lambda done, total: None if shown is None else shown.update(task, completed=done, total=total)
-
-
 def _same_faults(reports: Sequence[JudgeReport]) -> list[JudgeReport]:
     """Null baselines were asked once; what they say of the judge holds for all pairs of models."""
     asked = reports[0].baselines
@@ -198,22 +180,22 @@ def _write(
 def _report_lines(report: JudgeReport) -> list[tuple[str, str]]:
     won, bias, spread = report.win_rate, report.bias, report.spread
     counts = ", ".join(f"{count} {status}" for status, count in report.counts.items())
-    controlled = _share(won.win_rate) + (f"; {won.note}" if won.note else "")
+    controlled = won.win_rate.text(".1%") + (f"; {won.note}" if won.note else "")
     lines = [
         (f"{report.b} against {report.a}", f"by {report.judge}: {counts}"),
-        ("win rate of B:", f"{_share(won.raw)}, ties {_share(report.ties)}"),
+        ("win rate of B:", f"{won.raw.text('.1%')}, ties {report.ties.text('.1%')}"),
         ("at equal length:", controlled),
-        ("longer wins:", f"{_share(report.length.agreement)} of decided pairs"),
+        ("longer wins:", f"{report.length.agreement.text('.1%')} of decided pairs"),
     ]
     if bias is None:
         lines.append(("order:", "plays no part, or was not recorded"))
     else:
         direction = f"gains first {bias.first:g}, second {bias.second:g}: {bias.direction}"
-        lines.append(("order conflicts:", f"{_share(bias.rate)}; {direction}"))
+        lines.append(("order conflicts:", f"{bias.rate.text('.1%')}; {direction}"))
     if spread is not None:
-        text = f"variance {_number(spread.variance.value)}, two draws differ {_share(spread.disagreement)}"
+        text = f"variance {_number(spread.variance.value)}, two draws differ {spread.disagreement.text('.1%')}"
         lines.append((f"{spread.draws} repeats:", text))
-    lines += [(f"{one.name}:", f"wins {_share(one.win_rate)}") for one in report.baselines]
+    lines += [(f"{one.name}:", f"wins {one.win_rate.text('.1%')}") for one in report.baselines]
     if not report.baselines:
         lines.append(("null baselines:", "not asked: this judge's worth is unknown"))
     lines += [("UNUSABLE:", fault) for fault in report.faults]
@@ -275,20 +257,22 @@ def _ratings(file: Path, json: bool) -> None:
         return
     lines = [
         (f"{found.items} items, {len(found.raters)} raters", f"labels {', '.join(found.labels)}"),
-        ("Krippendorff's α:", _plain(found.alpha)),
+        ("Krippendorff's α:", found.alpha.text()),
         ("Fleiss's κ:", "not all items have the same number of ratings" if found.fleiss is None else ""),
     ]
     if found.fleiss is not None:
-        lines[-1] = ("Fleiss's κ:", _plain(found.fleiss))
-    lines += [("Cohen's κ:", f"{a}, {b}: {_plain(kappa)} on {kappa.n} items") for (a, b), kappa in found.pairs.items()]
+        lines[-1] = ("Fleiss's κ:", found.fleiss.text())
+    lines += [("Cohen's κ:", f"{a}, {b}: {kappa.text()} on {kappa.n} items") for (a, b), kappa in found.pairs.items()]
     for one in found.raters:
         confused = "; ".join(f"says {mine} for {theirs}: {count}" for mine, theirs, count in one.confused[:3])
         lines.append(
-            (f"{one.rater}:", f"as the others on {_share(one.agreement)}{'; ' + confused if confused else ''}")
+            (f"{one.rater}:", f"as the others on {one.agreement.text('.1%')}{'; ' + confused if confused else ''}")
         )
         if one.orders is not None:
             orders = one.orders
-            text = f"contradicts itself on {_share(orders.rate)}; gains first {orders.first}, second {orders.second}"
+            text = (
+                f"contradicts itself on {orders.rate.text('.1%')}; gains first {orders.first}, second {orders.second}"
+            )
             lines.append(("", text))
     print_lines(lines)
 
@@ -302,7 +286,8 @@ def _preferences(file: Path, mislabels: bool, seed: int, json: bool) -> None:
     rules = preference_rules(rows)
     found = None
     if mislabels:
-        with _bar("mislabels") as progress:
+        with progress_bars() as bars:
+            progress = bars("mislabels")
             found = preference_mislabels(rows, AumSettings(seed=seed), progress)
     listed = [] if found is None else [(str(rows[i].origin), found.areas[i]) for i in found.suspicious]
     if json:
@@ -312,7 +297,7 @@ def _preferences(file: Path, mislabels: bool, seed: int, json: bool) -> None:
             {"rules": [asdict(one) for one in rules], "usable": not any(r.fault for r in rules), "mislabels": result}
         )
         return
-    lines = [(f"{one.name}:", f"right in {_share(one.right)}") for one in rules]
+    lines = [(f"{one.name}:", f"right in {one.right.text('.1%')}") for one in rules]
     lines += [("UNUSABLE:", one.fault) for one in rules if one.fault]
     if found is not None:
         lines.append(("mislabels:", found.note or f"{len(listed)} of {len(rows)} rows fit the other label better"))
@@ -333,22 +318,6 @@ def _logits(file: Path, json: bool) -> None:
         return
     lines = [("mislabels:", f"{len(listed)} of {len(names)} rows have an area under the margin below {found.cut:.3f}")]
     print_lines(lines + [("", f"{row} (AUM {area:+.3f})") for row, area in listed[:SHOWN]])
-
-
-def _share(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return "unknown"
-    if estimate.low is None or estimate.high is None:
-        return f"{100 * estimate.value:.1f}% (no interval)"
-    return f"{100 * estimate.value:.1f}% [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
-
-
-def _plain(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return "undefined"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f} (no interval)"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
 def _number(value: float | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trimpot.cli.bars import progress_bars
 from trimpot.cli.knobs import print_json, print_lines
 from trimpot.core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trimpot.core.progress import Progress
     from trimpot.evaluation.language_model import LanguageModel
     from trimpot.evaluation.redteam.failures import Replayed
-    from trimpot.evaluation.redteam.run import Plan, RedTeam, Steps
+    from trimpot.evaluation.redteam.run import Plan, RedTeam
 
 SHOWN = 5
 
@@ -61,7 +60,7 @@ def redteam(
         AttackSettings(samples=samples),
         generation=GenerationSettings(questions=generate) if generate else None,
     )
-    with _opened(model) as opened, _steps() as steps:
+    with _opened(model) as opened, progress_bars() as steps:
         found = red_team(opened, plan, steps)
         if output is not None:
             write_red_team(output, opened, found, plan)
@@ -76,7 +75,7 @@ def _replay(model: str, file: Path, output: Path | None, json: bool) -> None:
     failures = read_failures(file)
     if not failures:
         raise UsageError(str(file), "holds no failures", "Give the failures.jsonl of a run that found some.")
-    with _opened(model) as opened, _steps() as steps:
+    with _opened(model) as opened, progress_bars() as steps:
         found = replay(opened, failures, steps("replay"))
     _print_replay(found, json)
     if any(one.still or one.undetermined for one in found):
@@ -105,7 +104,7 @@ def _print_replay(found: Sequence[Replayed], json: bool) -> None:
 
 def _print(found: RedTeam, plan: Plan, output: Path | None, json: bool) -> None:
     from trimpot.evaluation.redteam.run import clusters_of
-    from trimpot.evaluation.redteam.summary import lines, percent
+    from trimpot.evaluation.redteam.summary import lines
 
     if json:
         print_json({"folder": None if output is None else str(output), **found.as_dict()})
@@ -114,7 +113,7 @@ def _print(found: RedTeam, plan: Plan, output: Path | None, json: bool) -> None:
     used = {one.seed.detector for one in (attempt.case for attempt in found.attempts)} | {"refusal"}
     for name, rates in found.detectors.items():
         if name in used:
-            told = f"sensitivity {percent(rates.sensitivity)}, specificity {percent(rates.specificity)}"
+            told = f"sensitivity {rates.sensitivity.text('.1%')}, specificity {rates.specificity.text('.1%')}"
             print(f"detector {name}: {told} ({rates.source})")
     for one in found.generated:
         diversity = "" if one.self_bleu is None else f", self-BLEU {one.self_bleu:.2f}, distinct-2 {one.distinct_2:.2f}"
@@ -135,29 +134,3 @@ def _opened(name: str) -> Iterator[LanguageModel]:
 
     with open_cache(None) as cache:
         yield CachedModel(open_model(name), cache)
-
-
-@contextmanager
-def _steps() -> Iterator[Steps]:
-    """A bar for every step on standard error; a line at every tenth where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=console) as bars:
-
-        def steps(name: str) -> Progress:
-            bar, told = bars.add_task(name, total=None), [-1]
-
-            def progress(done: int, total: int) -> None:
-                bars.update(bar, completed=done, total=total)
-                tenth = 10 * done // max(total, 1)
-                if not console.is_terminal and tenth > told[0]:
-                    told[0] = tenth
-                    print(f"{name}: {done} of {total}", file=sys.stderr)
-
-            return progress
-
-        yield steps

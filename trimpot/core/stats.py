@@ -48,6 +48,16 @@ class Estimate:
     method: str
     level: float = 0.95
 
+    def text(self, form: str = ".3f") -> str:
+        """For people: ``0.250 [0.023, 0.447]``. ``form`` as Python's format has it: ``+.3f``, ``.1%``.
+
+        Edge cases: no value: "not measured"; no interval: the value alone.
+        """
+        if self.value is None:
+            return "not measured"
+        interval = "" if self.low is None or self.high is None else f" [{self.low:{form}}, {self.high:{form}}]"
+        return f"{self.value:{form}}{interval}"
+
     def excludes(self, point: float) -> bool:
         """True when the interval exists and lies wholly on one side of ``point``."""
         if self.low is None or self.high is None:

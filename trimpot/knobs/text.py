@@ -100,11 +100,7 @@ def by_study(statuses: Sequence[Status]) -> tuple[list[Status], list[Status]]:
 
 def estimate_text(estimate: Estimate) -> str:
     """A value with its interval, to two digits."""
-    if estimate.value is None:
-        return "no value"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:+.2g}"
-    return f"{estimate.value:+.2g} [{estimate.low:+.2g}, {estimate.high:+.2g}]"
+    return estimate.text("+.2g")
 
 
 def model_text(evidence: Evidence) -> str:

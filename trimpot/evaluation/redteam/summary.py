@@ -113,16 +113,7 @@ def _line(rate: Rate, word: str) -> str:
     decided = rate.bad + rate.good
     text = f"{rate.bad} of {decided} {word}"
     if decided:
-        text += f": {percent(rate.counted)}, corrected {percent(rate.corrected)}"
+        text += f": {rate.counted.text('.1%')}, corrected {rate.corrected.text('.1%')}"
     if rate.undetermined:
         text += f"; {rate.undetermined} undetermined, {100 * (rate.at_worst or 0):.1f}% if all of them {word}"
     return text
-
-
-def percent(estimate: Estimate) -> str:
-    """An estimate in per cent with its interval; a missing one says so."""
-    if estimate.value is None:
-        return "not measured"
-    if estimate.low is None or estimate.high is None:
-        return f"{100 * estimate.value:.1f}%"
-    return f"{100 * estimate.value:.1f}% [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"

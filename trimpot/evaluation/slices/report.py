@@ -57,7 +57,9 @@ def slice_table(rows: Sequence[SliceRow], level: float = 0.05) -> Table:
     table = Table("scenario", "slice", "items", "score", "error above the rest [95% interval]", "p (Holm)")
     differing = [one for one in rows if one.p is not None and one.p <= level]
     for one in sorted(differing, key=lambda row: -(row.excess.value or 0.0)):
-        table.add_row(one.scenario, one.name, str(one.items), _number(one.score.value), _estimate(one), f"{one.p:.3f}")
+        table.add_row(
+            one.scenario, one.name, str(one.items), _number(one.score.value), one.excess.text("+.3f"), f"{one.p:.3f}"
+        )
     return table
 
 
@@ -72,13 +74,6 @@ def discovery_lines(discoveries: Sequence[Discovery]) -> list[str]:
             for slice_ in one.slices
         ]
     return lines
-
-
-def _estimate(row: SliceRow) -> str:
-    value, low, high = row.excess.value, row.excess.low, row.excess.high
-    if value is None or low is None or high is None:
-        return _number(value)
-    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def _number(value: float | None) -> str:
