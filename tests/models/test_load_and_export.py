@@ -14,6 +14,7 @@ from trimpot.core.tensors import pack_one
 from trimpot.models import embedded, load, reward
 from trimpot.models.adapters import TrainableSettings, choose_trainable
 from trimpot.models.export import export
+from trimpot.models.load import check_model
 from trimpot.models.tiny import SIZES, tiny
 
 BATCH = pack_one([Sample("a", (1, 2, 3), (Branch((4, 5), (True, True)), Branch((6,), (True,))))])
@@ -165,3 +166,12 @@ def test_a_stage_of_a_run_is_its_model(tmp_path: Path) -> None:
     (tmp_path / "sft" / "stage.json").write_text("{}")
     found = load(str(tmp_path / "sft"))
     assert (found.name, found.weights_hash()) == (str(tmp_path / "sft"), policy.weights_hash())
+
+
+def test_a_model_that_cannot_be_loaded_is_refused_without_reading_weights(tmp_path: Path) -> None:
+    check_model("tiny-0.1m")
+    export(tiny(), tmp_path / "model")
+    check_model(str(tmp_path / "model"))
+    (tmp_path / "model" / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match="cannot be loaded"):
+        check_model(str(tmp_path / "model"))

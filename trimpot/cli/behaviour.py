@@ -32,6 +32,7 @@ def behaviour(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Behavioural tests (CheckList): where models fail, by capability and type of test, with failing examples."""
+    from trimpot.cli.evaluate import check_model
     from trimpot.evaluation.behaviour.matrix import report_json
     from trimpot.evaluation.behaviour.read import Reading, read_suite
     from trimpot.evaluation.behaviour.text import comparison_lines, matrix_lines
@@ -41,6 +42,8 @@ def behaviour(
         raise UsageError("behaviour", "a model is given twice", "Give each once.")
     if output is not None and output.exists() and not output.is_dir():
         raise UsageError(str(output), "is not a folder", "Give another --output.")
+    for name in models:
+        check_model(name)
     read = read_suite(suite, Reading(cases=cases, likelihood=likelihood, plain=plain))
     with open_cache() if cached else nullcontext() as cache:
         runs = [_run(name, read, cache, output) for name in models]

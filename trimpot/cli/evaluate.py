@@ -111,6 +111,14 @@ def open_model(name: str) -> LanguageModel:
     return LocalModel(load(name))
 
 
+def check_model(name: str) -> None:
+    """Refuses a name that ``open_model`` would refuse, before other models are asked."""
+    if not name.startswith("endpoint:"):
+        from trimpot.models.load import check_model
+
+        check_model(name)
+
+
 def allowed(tasks: Sequence[Task | FileTask], run_code: bool) -> list[Task | FileTask]:
     """The tasks, those of programs with the scorer that runs them.
 

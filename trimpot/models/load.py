@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from trimpot.core.errors import UsageError
@@ -48,9 +48,7 @@ def load(name: str, device: str = "auto", dtype: str = "auto", seed: int = 0) ->
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=wanted)
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        mend = "Give a folder saved by save_pretrained, a cached hub id, a GGUF file, or smollm2-135m."
-        raise UsageError(str(name), f"cannot be loaded ({reason})", mend) from error
+        raise _not_loaded(name, error) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     learned = Path(folder) / virtual_tokens.FOLDER
@@ -68,6 +66,26 @@ def check_device(device: str) -> None:
         raise UsageError(
             "device", f"{device!r} cannot be used ({reason})", "Use auto, cpu, or a CUDA device."
         ) from error
+
+
+def check_model(name: str) -> None:
+    """Refuses a model that ``load`` would not find, before anything else is begun; reads no weights.
+
+    Raises:
+        UsageError: as ``load``.
+    """
+    if not name.startswith("tiny-"):
+        folder = folder_of(name)
+        try:
+            AutoConfig.from_pretrained(folder)
+        except (OSError, ValueError, KeyError) as error:
+            raise _not_loaded(name, error) from error
+
+
+def _not_loaded(name: str, error: Exception) -> UsageError:
+    reason = str(error).strip().splitlines()[0]
+    mend = "Give a folder saved by save_pretrained, a cached hub id, a GGUF file, or smollm2-135m."
+    return UsageError(str(name), f"cannot be loaded ({reason})", mend)
 
 
 def folder_of(name: str) -> str:

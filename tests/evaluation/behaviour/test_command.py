@@ -33,6 +33,7 @@ def call(tmp_path, monkeypatch):
         return model
 
     monkeypatch.setattr("trimpot.cli.evaluate.open_model", open_model)
+    monkeypatch.setattr("trimpot.cli.evaluate.check_model", lambda name: None)
     app = typer.Typer()
     app.command()(command.behaviour)
 

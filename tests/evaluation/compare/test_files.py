@@ -91,3 +91,10 @@ def test_the_spread_of_one_or_two_evaluations():
         spread_of([frame_of(side([1.0, 1.0], "w"))])
     with pytest.raises(UsageError, match="3 files"):
         spread_of([frame_of(a)] * 3)
+
+
+def test_of_several_groups_accuracy_is_planned_for():
+    scores = [1.0, 0.0, 1.0, 0.0]
+    bits = [outcome(10 + i, 3.0 * i, task="p", metric_group="accuracy", better="lower") for i in range(4)]
+    found = spread_of([frame_of(side(scores, "old") + bits), frame_of(side(scores[::-1], "new") + bits)])
+    assert (found.items, found.sd) == (4, pytest.approx((4 / 3) ** 0.5))

@@ -36,17 +36,20 @@ def spread_of(frames: Sequence[pl.DataFrame], group: str | None = None) -> Sprea
     """The spread of differences: measured from two evaluations, or from one with a correlation assumed.
 
     Two: the standard deviation of the paired differences. One: s·√(2·(1 − ρ)), s the standard deviation of the items'
-    scores and ρ = 0.5, so s itself.
+    scores and ρ = 0.5, so s itself. ``group`` None: accuracy where there are several metric groups.
 
     Raises:
-        UsageError: neither one nor two frames, several metric groups, fewer than two items, or no spread.
+        UsageError: neither one nor two frames, several metric groups and no accuracy, fewer than two items, or no
+            spread.
     """
     if len(frames) not in (1, 2):
         raise UsageError("--outcomes", f"names {len(frames)} files", "Give one, or two parted by a comma.")
     table = pair(frames[:1], frames[-1:], CompareSettings())
     inside = table.unperturbed if group is None else table.unperturbed & (table.groups == group)
     groups = sorted(set(table.groups[inside & table.paired].tolist()))
-    if len(groups) > 1:
+    if "accuracy" in groups:
+        inside &= table.groups == "accuracy"
+    elif len(groups) > 1:
         raise UsageError("--outcomes", f"has several metric groups: {', '.join(groups)}", "Give a file with one.")
     chosen = select(table, inside)
     values = chosen.a[0] if len(frames) == 1 else chosen.b[0] - chosen.a[0]
