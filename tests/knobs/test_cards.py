@@ -14,7 +14,7 @@ from trimpot.detectors import DETECTORS
 from trimpot.detectors import rates as rates_module
 from trimpot.detectors.rates import DetectorRate, settings_of, write_rate
 from trimpot.knobs.check import HOUSEKEEPING, UNDETECTED, check_cards, missing_settings
-from trimpot.knobs.keys import as_written, closest, covers
+from trimpot.knobs.keys import ELSEWHERE, as_written, closest, covers
 from trimpot.knobs.library import Library, library, read_library
 from trimpot.knobs.schema import Statement
 from trimpot.knobs.status import UNTESTED, claim_statuses
@@ -79,7 +79,8 @@ STANDARD = (
     "sft.mask", "sft.packing", "sft.epochs", "lora.rank", "trainable.set", "reward.center", "reward.label_noise",
     "dpo.beta", "dpo.loss", "dpo.label_smoothing", "grpo.group", "grpo.kl", "grpo.normalisation", "grpo.clip",
     "sampling.temperature", "best_of.n", "optimizer.learning_rate", "optimizer.batch_size", "optimizer.schedule",
-    "schedule.warmup", "precision", "recompute", "eval.items",
+    "schedule.warmup", "precision", "recompute", "eval.items", "eval.template", "eval.seed", "judge.order",
+    "judge.length", "perturbation.strength",
 )  # fmt: skip
 """Knobs under the names the field calls them by."""
 
@@ -313,3 +314,44 @@ def test_a_malformed_data_file_is_named(tmp_path, text, words):
     with pytest.raises(UsageError, match=words) as raised:
         read_library(tmp_path)
     assert "sources.yaml" in raised.value.where
+
+
+def test_settings_outside_recipes_have_a_card_and_the_defaults_of_the_code():
+    from inspect import signature
+
+    from trimpot.cli.evaluate import evaluate
+    from trimpot.evaluation.judges.duel import judge_pairs
+    from trimpot.evaluation.judges.judge import Question, Verdict
+    from trimpot.evaluation.judges.pairs import AnswerPair
+    from trimpot.evaluation.judges.report import JudgeSettings
+    from trimpot.evaluation.perturbations.apply import perturbed
+    from trimpot.evaluation.task_file import TASK_KEYS
+
+    asked: list[Question] = []
+
+    class Judge:
+        name, order_matters, temperature, reads_anything = "scripted", True, 0.0, True
+
+        def verdicts(self, questions, draw=0, progress=None):
+            asked.extend(questions)
+            return [Verdict(1.0) for _ in questions]
+
+    judge_pairs(Judge(), [AnswerPair("t", "i", "q", "a", "b")])
+    found = {
+        "task.prompt": None if "prompt" in TASK_KEYS else "gone",
+        "eval.seed": signature(evaluate).parameters["seed"].default,
+        "judge.orders": "both" if [one.swapped for one in asked] == [False, True] else "one",
+        "judge.length_limit": JudgeSettings().length_limit,
+        "perturbed.strength": signature(perturbed).parameters["strength"].default,
+    }
+    assert found == {key: one.default for key, one in ELSEWHERE.items()}
+    on_cards = {knob.recipe for card in library().cards.values() for _, knob in card.knobs()}
+    assert set(ELSEWHERE) <= on_cards
+
+
+def test_a_wrong_default_outside_recipes_is_found_and_written_where_it_stands():
+    default = library().cards["judge.length"].default.model_copy(update={"value": 0.9})
+    assert check(with_card("judge.length", default=default)) == [
+        "card judge.length: the default of judge.length_limit is 0.9, but trimpot judge --set length_limit takes 0.8"
+    ]
+    assert as_written("task.prompt") == "prompt in a task file"

@@ -9,7 +9,7 @@ from pathlib import Path
 from trimpot.knobs.check_claims import check_claims, check_disagreements, check_sources, citation
 from trimpot.knobs.check_evidence import check_evidence, check_ledger
 from trimpot.knobs.evidence import SHIPPED, user_folder
-from trimpot.knobs.keys import closest, covers
+from trimpot.knobs.keys import ELSEWHERE, as_written, closest, covers
 from trimpot.knobs.library import Library
 from trimpot.knobs.schema import TOPICS, Answer, Card, Statement, Topic
 from trimpot.knobs.topic_text import listed, reachable, topic_of_card
@@ -133,19 +133,20 @@ def _settings(card: Card, library: Library, recipe_defaults: Mapping[str, object
     """Keys that are none, and defaults that are not the recipe's or have no origin."""
     problems = []
     forms = [knob.recipe for each in library.cards.values() for _, knob in each.knobs()]
+    known = {**recipe_defaults, **{key: one.default for key, one in ELSEWHERE.items()}}
     for place, knob in card.knobs():
         where, default = f"card {card.path}: {place}".rstrip(": "), knob.default
         if not default.whose.strip() or default.source not in library.sources:
             problems.append(f"{where}: the default has no known origin (source {default.source!r})")
         # A card's form with * does not speak for the settings that have a card of their own.
-        keys = [key for key in recipe_defaults if covers(knob.recipe, key) and knob.recipe in closest(forms, key)]
+        keys = [key for key in known if covers(knob.recipe, key) and knob.recipe in closest(forms, key)]
         if not keys:
             problems.append(f"{where}: {knob.recipe!r} is not a key of a recipe")
         for key in keys:
-            taken = recipe_defaults[key]
+            taken, whose = known[key], as_written(key) if key in ELSEWHERE else "a recipe"
             # True is 1 and False is 0 in Python, and neither is meant here.
             if taken != default.value or isinstance(taken, bool) != isinstance(default.value, bool):
-                problems.append(f"{where}: the default of {key} is {default.value}, but a recipe takes {taken}")
+                problems.append(f"{where}: the default of {key} is {default.value}, but {whose} takes {taken}")
     return problems
 
 

@@ -4,13 +4,34 @@
 ``beta`` of a preference stage with ``objective: simpo``. A part that is ``*`` stands for every stage or objective that
 has the setting: ``*.learning_rate``, ``policy_gradient.*.clip_low``. Where several forms fit a setting, the one with
 the fewest ``*`` speaks for it.
+
+What is set in another place than a recipe has a key of ELSEWHERE.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 ANY = "*"
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A setting that no recipe has: where a user writes it, and its default; None: it must be given, or is not set."""
+
+    written: str
+    default: bool | float | int | str | None
+
+
+ELSEWHERE: Mapping[str, Elsewhere] = {
+    "task.prompt": Elsewhere("prompt in a task file", None),
+    "eval.seed": Elsewhere("trimpot eval --seed", 0),
+    "judge.orders": Elsewhere("trimpot judge (fixed)", "both"),
+    "judge.length_limit": Elsewhere("trimpot judge --set length_limit", 0.8),
+    "perturbed.strength": Elsewhere("perturbed(strength=…)", None),
+}
+"""Key -> setting of evaluations that stands in a task file, a command or a call."""
 
 
 def covers(form: str, key: str) -> bool:
@@ -37,7 +58,11 @@ def as_written(form: str) -> str:
         'learning_rate of any stage'
         >>> as_written("dtype")
         'dtype of the recipe'
+        >>> as_written("eval.seed")
+        'trimpot eval --seed'
     """
+    if form in ELSEWHERE:
+        return ELSEWHERE[form].written
     if "." not in form:
         return f"{form} of the recipe"
     stage, *objective, key = form.split(".")

@@ -184,9 +184,9 @@ class Move(Record):
 class Card(Record):
     """What a technique's knobs are, when it fails and which metrics it moves.
 
-    ``recipe`` is the setting it is mainly turned by, in the form `trimpot.knobs.keys` describes; ``also`` are its
-    further settings, each with a default and range of its own. ``moves`` hold when the knob is ``turned`` so: raised,
-    or in words where it is a choice.
+    ``recipe`` is the setting it is mainly turned by, in the form `trimpot.knobs.keys` describes, which for an
+    evaluation may stand elsewhere than in a recipe; ``also`` are its further settings, each with a default and range of
+    its own. ``moves`` hold when the knob is ``turned`` so: raised, or in words where it is a choice.
     """
 
     path: str

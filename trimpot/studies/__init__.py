@@ -10,10 +10,12 @@ from trimpot.studies.dpo_overtraining import STUDY as DPO_OVERTRAINING
 from trimpot.studies.failure_labs import STUDY as FAILURE_LABS
 from trimpot.studies.grpo_group_size import STUDY as GRPO_GROUP_SIZE
 from trimpot.studies.grpo_normalisation import STUDY as GRPO_NORMALISATION
+from trimpot.studies.judge_position_bias import STUDY as JUDGE_POSITION_BIAS
 from trimpot.studies.label_noise_floor import STUDY as LABEL_NOISE_FLOOR
 from trimpot.studies.ranking_items import STUDY as RANKING_ITEMS
 from trimpot.studies.sft_mask import STUDY as SFT_MASK
 from trimpot.studies.study import Study
+from trimpot.studies.template_variance import STUDY as TEMPLATE_VARIANCE
 from trimpot.studies.trainable_set import STUDY as TRAINABLE_SET
 
 STUDIES: dict[str, Study] = {
@@ -29,9 +31,11 @@ STUDIES: dict[str, Study] = {
         FAILURE_LABS,
         GRPO_GROUP_SIZE,
         GRPO_NORMALISATION,
+        JUDGE_POSITION_BIAS,
         LABEL_NOISE_FLOOR,
         RANKING_ITEMS,
         SFT_MASK,
+        TEMPLATE_VARIANCE,
         TRAINABLE_SET,
     )
 }
