@@ -9,18 +9,8 @@ from trimpot.evaluation.judges.model_judge import LikelihoodJudge
 from trimpot.evaluation.local import LocalModel
 from trimpot.knobs.library import library
 from trimpot.models.load import load
-from trimpot.studies.judge_position_bias import (
-    GAPS,
-    PROMPT,
-    SETTINGS,
-    STUDY,
-    margins,
-    measured,
-    pairs_of,
-    prepare,
-    run,
-    wrong_answer,
-)
+from trimpot.studies.judge_position_bias import SETTINGS, STUDY, prepare, run
+from trimpot.studies.judging import GAPS, PROMPT, margins, measured, pairs_of, wrong_answer
 
 SMALL = {**SETTINGS, "model": "tiny-0.1m", "pairs": 6, "trained_on": 4, "steps": 1, "batch": 2}
 

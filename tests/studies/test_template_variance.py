@@ -3,7 +3,8 @@ import pytest
 
 from trimpot.evaluation.suites.facts import RELATIONS
 from trimpot.knobs.library import library
-from trimpot.studies.template_variance import SET, SETTINGS, STUDY, TEMPLATES, drawn_facts, measured, prepare, run
+from trimpot.studies.template_variance import SETTINGS, STUDY, prepare, run
+from trimpot.studies.templates import SET, TEMPLATES, drawn_facts, measured
 
 SMALL = {**SETTINGS, "model": "tiny-0.1m", "items": 8, "sft_steps": 1, "chats": 16}
 
