@@ -125,7 +125,7 @@ def test_a_status_cannot_be_typed_in(tmp_path):
 
 def test_an_inconclusive_claim_says_what_the_study_could_see(statuses):
     assert claim_line(statuses("inconclusive"))[1].endswith("[inconclusive]; could see 0.2")
-    assert claim_line(statuses("blind"))[1].endswith("; too few seeds to see any effect")
+    assert claim_line(statuses("blind"))[1].endswith("; too few seeds, or no spread between them")
     assert "could see" not in claim_line(statuses("confirmed"))[1]
     assert claim_json(statuses("inconclusive"), KNOWN)["smallest_effect"] == 0.2
     assert claim_json(statuses("planned"), KNOWN)["smallest_effect"] is None

@@ -47,7 +47,7 @@ def test_p_value_is_that_of_a_t_test():
     values = [0.3, 0.1, 0.5, 0.2]
     assert p_value(values) == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
     assert p_value([1.0]) is None
-    assert p_value([2.0, 2.0]) == 0
+    assert p_value([2.0, 2.0]) == 0.5
     assert p_value([0.0, 0.0]) == 1
 
 
@@ -125,7 +125,7 @@ def test_equality_of_one_value_or_of_equal_values():
     assert equality_verdict([0.0], 1.0) == "inconclusive"
     assert equality_p_value([0.0], 1.0) is None
     assert equality_verdict([0.5, 0.5], 1.0) == "confirmed"
-    assert equality_p_value([0.5, 0.5], 1.0) == 0
+    assert equality_p_value([0.5, 0.5], 1.0) == 0.25
     assert equality_verdict([2.0, 2.0], 1.0) == "refuted"
     assert equality_p_value([2.0, 2.0], 1.0) == 1
 

@@ -104,7 +104,7 @@ def _seen(status: Status) -> str:
     if status.word != "inconclusive" or status.tested is None:
         return ""
     smallest = status.tested.smallest_effect
-    return "; too few seeds to see any effect" if smallest is None else f"; could see {smallest:.2g}"
+    return "; too few seeds, or no spread between them" if smallest is None else f"; could see {smallest:.2g}"
 
 
 def _evidence_lines(status: Status) -> list[Line]:

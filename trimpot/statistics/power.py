@@ -34,7 +34,7 @@ def smallest_detectable_effect(
     Units: those of the values.
     Raises:
         ValueError: a value is NaN, s is negative, n is missing with s, or level or power is outside (0, 1).
-    Edge cases: n = 0, or fewer than two values: None.
+    Edge cases: n = 0, fewer than two values, or values without any spread, which say nothing of it: None.
     Source: Miller 2024, arXiv 2411.00640v1, with ω² + σ²_A/K_A + σ²_B/K_B = s². A normal
     approximation: for fewer than about 10 units the true smallest effect is larger.
     """
@@ -48,6 +48,8 @@ def smallest_detectable_effect(
         if values.size < 2:
             return None
         sd, count = float(values.std(ddof=1)), values.size if n is None else n
+        if sd == 0:
+            return None
     if not (math.isfinite(sd) and sd >= 0):
         raise ValueError(f"the standard deviation is {sd}; it must be 0 or more")
     return factor * sd / math.sqrt(count) if count > 0 else None

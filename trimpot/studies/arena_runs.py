@@ -100,15 +100,24 @@ def answer(trick: Trick, policy: Policy, questions: Sequence[PromptRow], answers
 def score(answers: Answers, questions: Sequence[PromptRow]) -> dict[str, float]:
     """Shares of questions: ``accuracy``, some answer is right; ``majority``, the most frequent one that ended is.
 
-    Edge cases: of equally frequent answers the one that came first counts.
+    ``letters``: share of letters in their place, in each question's best answer: it moves where whole answers are still
+    all wrong. Edge cases: of equally frequent answers the one that came first counts; one without an end has no letter
+    in its place.
     """
-    best = most = 0.0
+    best = most = letters = 0.0
     for texts, row in zip(answers, questions, strict=True):
         votes = Counter(text for text in texts if text is not None)
         right = {text: exact(text, row).value for text in votes}
+        letters += max((in_place(text, row.answer) for text in votes), default=0.0)
         best += max(right.values(), default=0.0)
         most += right[votes.most_common(1)[0][0]] if votes else 0.0
-    return {"accuracy": best / len(questions), "majority": most / len(questions)}
+    count = len(questions)
+    return {"accuracy": best / count, "majority": most / count, "letters": letters / count}
+
+
+def in_place(text: str, answer: str) -> float:
+    """Share of the answer's letters that stand in their place in the text. Example: "dcab" for "dcba": 1/2."""
+    return sum(one == other for one, other in zip(text.strip(), answer, strict=False)) / len(answer)
 
 
 def costs_of(trick: Trick, settings: Settings, seed: int) -> Costs:

@@ -77,42 +77,44 @@ def equality_verdict(values: Sequence[float], margin: float) -> Verdict:
 def equality_p_value(values: Sequence[float], margin: float) -> float | None:
     """The larger p-value of two one-sided t tests, that the mean is above −margin and that it is below margin.
 
-    Edge cases: fewer than two values: None. No spread at all: 0 for a mean within the margin, else 1.
+    Edge cases: fewer than two values: None. No spread at all: 2^(−n) for a mean within the margin, else 1; see
+        ``p_value``.
     """
     n = len(values)
     if n < 2:
         return None
     mean, error = _mean_and_error(values)
     if error == 0:
-        return float(abs(mean) > margin)
+        return 1.0 if abs(mean) > margin else 2.0**-n
     return float(stats.t.sf((margin - abs(mean)) / error, n - 1))
 
 
 def p_value(values: Sequence[float]) -> float | None:
     """The two-sided p-value of Student's t for a mean of 0: t = x̄ / (s/√n), n − 1 degrees of freedom.
 
-    Edge cases: fewer than two values: None. No spread at all: 1 for a mean of 0, else 0.
+    Edge cases: fewer than two values: None. No spread at all: 1 for a mean of 0, else 2^(1 − n), as if only
+        signs were known, for a normal distribution without spread would claim too much.
     """
     n = len(values)
     if n < 2:
         return None
     mean, error = _mean_and_error(values)
     if error == 0:
-        return float(mean == 0)
+        return 1.0 if mean == 0 else 2.0 ** (1 - n)
     return float(2 * stats.t.sf(abs(mean) / error, n - 1))
 
 
 def smallest_effect(values: Sequence[float]) -> float | None:
     """The true mean that the test finds with probability 0.8: (t_{0.975} + t_{0.8}) · s/√n, n − 1 degrees of freedom.
 
-    Edge cases: fewer than two values: None.
+    Edge cases: fewer than two values, or values without any spread: None.
     Source: the usual approximation with t in place of z, which at five seeds is 1.3 times the normal one; ours.
     """
     n = len(values)
     if n < 2:
         return None
     factor = stats.t.ppf((1 + LEVEL) / 2, n - 1) + stats.t.ppf(POWER, n - 1)
-    return float(factor) * _mean_and_error(values)[1]
+    return float(factor) * _mean_and_error(values)[1] or None
 
 
 def _control(study: Study, budget: Budget, results: Results, seeds: Sequence[int]) -> Control | None:
