@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trimpot.cli.flags import noted
 from trimpot.cli.knobs import print_json, print_lines
 from trimpot.core.errors import UsageError
+from trimpot.site.decimals import decimal, p_value
 
 if TYPE_CHECKING:
     from trimpot.core.stats import Estimate
@@ -27,6 +29,7 @@ WIDTH = 150
 
 
 def compare(
+    context: typer.Context,
     a: Annotated[str, typer.Argument(metavar="A", help="The baseline: RUN/STAGE, an evaluation, a .parquet file.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The new one. Training seeds: several, parted by commas.")],
     gate: Annotated[Path | None, typer.Option(help="Rules in YAML; exit 1 with the reason where one fails.")] = None,
@@ -35,8 +38,13 @@ def compare(
     ] = None,
     correction: Annotated[str | None, typer.Option(help="Over rows: holm (default) or bh.")] = None,
     margin: Annotated[float | None, typer.Option(help="The smallest difference that matters; default 0.02.")] = None,
-    noise: Annotated[str | None, typer.Option(help="A evaluated again: shows the A/A noise floor.")] = None,
     json: Json = False,
+    _noise: Annotated[
+        str | None, typer.Option("--noise", callback=noted, help="A evaluated again: shows the A/A noise floor.")
+    ] = None,
+    _page: Annotated[
+        Path | None, typer.Option("--page", callback=noted, help="Write it with its samples as one HTML file.")
+    ] = None,
 ) -> None:
     """Is B better than A, where, and is it real? Paired by item, clustered, corrected; positive is always B better."""
     from trimpot.evaluation.compare.compare import compare_table, twin_of
@@ -46,6 +54,7 @@ def compare(
     from trimpot.evaluation.compare.table import pair
     from trimpot.evaluation.compare.variance import variances
 
+    noise, page = context.meta["_noise"], context.meta["_page"]
     rules = None if gate is None else read_gate(gate)
     settings = CompareSettings() if rules is None else rules.settings
     given: dict[str, Any] = {"correction": correction, "margin": margin, "slices": tuple(slices) if slices else None}
@@ -58,12 +67,17 @@ def compare(
     found = compare_table(table, settings, twin, (*variances(first, "A"), *variances(second, "B")))
     results = () if rules is None else check_gate(rules, table)
     passed = all(one.outcome != "fail" for one in results)
+    if page is not None:
+        from trimpot.site.comparison_page import read_answers, write_page
+
+        write_page(page, found, table, read_answers(a, b))
     if json:
         verdict = None if rules is None else {"passed": passed, "rules": [one.as_dict() for one in results]}
-        print_json({**found.as_dict(), "gate": verdict})
+        print_json({**found.as_dict(), "gate": verdict, "page": None if page is None else str(page)})
     else:
         _print_comparison(found, noise is not None)
         _print_gate(results, passed)
+        print_lines([("page:", str(page))] if page is not None else [])
     if not passed:
         for one in results:
             if one.outcome == "fail":
@@ -77,7 +91,7 @@ def _print_comparison(found: Comparison, with_floor: bool) -> None:
 
     console = _console()
     settings = found.settings
-    for group in dict.fromkeys(row.key.group for row in found.rows):
+    for group in dict.fromkeys(row.key.group for row in found.rows if row.counts.paired):
         title = f"{group}: A = {found.a}, B = {found.b}. Positive: B is better."
         table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE, padding=(0, 1, 0, 0))
         headings = ("slice", "items", "A", "B", f"improvement [{100 * (1 - settings.alpha):.3g}%]",
@@ -92,7 +106,7 @@ def _print_comparison(found: Comparison, with_floor: bool) -> None:
     lines += [("note:", f"{row.key.group} {row.key.label}: {note}") for row in found.rows for note in row.notes]
     for drift in found.drifts:
         if drift.length_ratio is not None and drift.length_ratio.value is not None:
-            lines.append(("length:", f"{drift.group}: B's answers are {_ratio(drift.length_ratio)} times as long"))
+            lines.append(("length:", f"{drift.group}: B's answers are {drift.length_ratio.text('.2f')} times as long"))
         if drift.calibration is not None:
             change = f"{drift.calibration_a:.3f} to {drift.calibration_b:.3f}, change {_signed(drift.calibration)}"
             lines.append(("calibration:", f"{drift.group}: error {change}"))
@@ -110,14 +124,14 @@ def _cells(row: Row, with_floor: bool) -> list[str]:
     items = f"{row.counts.paired} in {row.difference.clusters}" if clustered else str(row.counts.paired)
     decides = items_to_decide(row)
     cells = [
-        row.key.label, items, _number(row.mean_a), _number(row.mean_b), _signed(row.interval), _p(row.p_adjusted),
-        f"[{COLOURS[row.verdict]}]{row.verdict}[/]", _number(row.detectable), f"+{row.flips.gained} −{row.flips.lost}",
+        row.key.label, items, decimal(row.mean_a), decimal(row.mean_b), _signed(row.interval), p_value(row.p_adjusted),
+        f"[{COLOURS[row.verdict]}]{row.verdict}[/]", decimal(row.detectable), f"+{row.flips.gained} −{row.flips.lost}",
         "" if decides is None else str(decides),
     ]  # fmt: skip
     from rich.markup import escape
 
     cells = [cell if place == 6 else escape(cell) for place, cell in enumerate(cells)]
-    return [*cells, *([_number(None if row.floor is None else row.floor.floor)] if with_floor else [])]
+    return [*cells, *([decimal(None if row.floor is None else row.floor.floor)] if with_floor else [])]
 
 
 def _unreadable(row: Row) -> list[tuple[str, str]]:
@@ -263,23 +277,5 @@ def _console() -> Any:
     return console if console.is_terminal else Console(file=sys.stdout, width=WIDTH)
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _p(value: float | None) -> str:
-    return "–" if value is None else "<.0001" if value < 0.0001 else f"{value:.4f}"
-
-
 def _signed(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return "–"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:+.3f}"
-    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
-
-
-def _ratio(estimate: Estimate) -> str:
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.2f}"
-    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+    return "–" if estimate.value is None else estimate.text("+.3f")

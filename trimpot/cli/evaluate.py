@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trimpot.cli.bars import progress_bars
+from trimpot.cli.flags import noted
 from trimpot.cli.knobs import print_json, print_lines
 from trimpot.core.errors import UsageError, nearest
 
@@ -42,12 +43,6 @@ app = typer.Typer(
 )
 
 
-def _noted(context: typer.Context, option: typer.CallbackParam, value: Any) -> Any:
-    """Keeps a flag in the context, from which it is read: see ``evaluate``."""
-    context.meta[str(option.name)] = value
-    return value
-
-
 def evaluate(
     context: typer.Context,
     model: Annotated[
@@ -60,14 +55,14 @@ def evaluate(
     cache: Annotated[Path | None, typer.Option(help="Folder of the response cache; by default one for all.")] = None,
     json: Json = False,
     _no_cache: Annotated[
-        bool, typer.Option("--no-cache", callback=_noted, help="Ask everything anew, and keep nothing.")
+        bool, typer.Option("--no-cache", callback=noted, help="Ask everything anew, and keep nothing.")
     ] = False,
     _too_long: Annotated[
         str,
-        typer.Option("--too-long", callback=_noted, help="An item too long for the model: refuse or error."),
+        typer.Option("--too-long", callback=noted, help="An item too long for the model: refuse or error."),
     ] = "refuse",
     _run_code: Annotated[
-        bool, typer.Option("--run-code", callback=_noted, help="Run programs that the model writes, in a sandbox.")
+        bool, typer.Option("--run-code", callback=noted, help="Run programs that the model writes, in a sandbox.")
     ] = False,
 ) -> None:
     """Evaluate a model on a suite: scores by task and slice with intervals. A killed evaluation goes on where it was.

@@ -6,17 +6,15 @@ import json
 from pathlib import Path
 
 import altair as alt
-import jinja2
 import vl_convert
 
 from trimpot.core.hashing import bytes_hash
 from trimpot.site import charts, text
 from trimpot.site.charts import Spec
+from trimpot.site.pages import environment
 from trimpot.site.summary import RunSummary, StageSummary, summarise
 from trimpot.store.atomic import write_text
 from trimpot.store.run_folder import RunFolder
-
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(run: RunFolder) -> Path:
@@ -35,7 +33,9 @@ def render(summary: RunSummary) -> str:
     bundle = _bundle() if specs else ""
     # Derived from the content, so that no text within it can name it, and the same run gives the same page.
     nonce = bytes_hash([repr(summary).encode(), json.dumps(specs).encode()])
-    template = _environment().get_template("report.html.j2")
+    templates = environment()
+    templates.globals["curve_id"] = curve_id
+    template = templates.get_template("report.html.j2")
     return template.render(run=summary, specs=specs, bundle=bundle, nonce=nonce, text=text)
 
 
@@ -63,15 +63,3 @@ def _bundle() -> str:
 def curve_id(stage: StageSummary, number: int) -> str:
     """The id of the element that shows a curve of a stage."""
     return f"chart-{stage.name}-{number}"
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["curve_id"] = curve_id
-    return environment
