@@ -132,7 +132,8 @@ def test_learned_and_asked_words_are_apart():
 def test_scores_by_hand():
     """Of two questions the first has a right answer that is outvoted, the second only one without end."""
     questions = [PromptRow((Message("user", word),), word[::-1]) for word in ("ab", "cd")]
-    assert score([["aa", "ba", "aa", None], [None] * 4], questions) == {"accuracy": 0.5, "majority": 0.0, "letters": 0.5}
+    outvoted = score([["aa", "ba", "aa", None], [None] * 4], questions)
+    assert outvoted == {"accuracy": 0.5, "majority": 0.0, "letters": 0.5}
     assert score([["ba"], ["dc"]], questions) == {"accuracy": 1.0, "majority": 1.0, "letters": 1.0}
 
 
