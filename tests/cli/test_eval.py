@@ -173,7 +173,7 @@ def test_a_tiny_model_from_end_to_end(tmp_path):
     done = trimpot("eval", "tiny-0.1m", "--suite", "sums.yaml", "--output", "out", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["cache"]["asked"] == 8
-    assert "sums: 8 of 8 answers" in done.stderr
+    assert "sums: answers: 8 of 8" in done.stderr
     again = trimpot("eval", "tiny-0.1m", "--suite", "sums.yaml", "--output", "again", "--json")
     assert json.loads(again.stdout)["cache"] == {
         "path": str(tmp_path / "cache/trimpot/responses.sqlite"), "hits": 8, "asked": 0,
