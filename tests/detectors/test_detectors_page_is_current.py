@@ -6,6 +6,8 @@ from trimpot.detectors import DETECTORS
 from trimpot.detectors.page import detectors_page
 from trimpot.detectors.rates import rates_of
 
+WITHOUT_A_LAB = {"update_ratio", "nonfinite_activations", "dead_units"}
+"""They read the live health probe, which no run of the failure labs has; the page says "not measured" of them."""
 PAGE = Path(__file__).parents[2] / "docs" / "detectors.md"
 
 
@@ -14,5 +16,6 @@ def test_the_page_is_current():
 
 
 def test_every_detector_has_a_rate_of_its_present_thresholds():
-    for name in DETECTORS:
+    assert all(not rates_of(name) for name in WITHOUT_A_LAB)
+    for name in DETECTORS.keys() - WITHOUT_A_LAB:
         assert any(rate.is_current for rate in rates_of(name)), name

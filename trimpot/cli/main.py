@@ -8,7 +8,25 @@ from typing import Annotated
 
 import typer
 
-from trimpot.cli import behaviour, compare, evaluate, imports, judge, knobs, redteam, sources, studies, topics
+from trimpot.cli import (
+    behaviour,
+    compare,
+    doctor,
+    evaluate,
+    imports,
+    judge,
+    knobs,
+    preflight,
+    probe_critical_batch,
+    probe_curvature,
+    probe_noise_scale,
+    probe_precision,
+    redteam,
+    scaling,
+    sources,
+    studies,
+    topics,
+)
 from trimpot.cli.group import SHOWN, ShowOr
 from trimpot.core.errors import UsageError
 
@@ -105,6 +123,18 @@ app.command()(judge.raters)
 app.command()(redteam.redteam)
 app.command()(behaviour.behaviour)
 app.command("import")(imports.import_logs)
+app.command()(preflight.preflight)
+app.command()(doctor.doctor)
+probe = typer.Typer(help="Measure a model's training: what a step can tell of the next.", rich_markup_mode=None)
+probe.command("noise-scale")(probe_noise_scale.noise_scale)
+probe.command("critical-batch")(probe_critical_batch.critical_batch)
+probe.command()(probe_curvature.sharpness)
+probe.command()(probe_curvature.hessian)
+probe.command()(probe_curvature.health)
+probe.command()(probe_precision.precision)
+probe.command()(probe_precision.recompute)
+app.add_typer(probe, name="probe")
+app.add_typer(scaling.app, name="scaling")
 
 
 def main() -> None:

@@ -67,7 +67,8 @@ class Printer:
 
     def progress(self, what: str, done: int, total: int) -> None:
         if what not in self.generations:
-            self.generations[what] = self.bars.add_task(what, total=total, figures="completions")
+            figures = "checks" if what == "preflight" else "completions"
+            self.generations[what] = self.bars.add_task(what, total=total, figures=figures)
         self.bars.update(self.generations[what], completed=done)
 
     def note(self, text: str) -> None:
@@ -82,7 +83,7 @@ def run_command(
     printer = Printer()
     try:
         with printer.bars:
-            run = run_recipe(recipe, target, resume=resume is not None, listener=printer)
+            run = run_recipe(recipe, target, resume=resume is not None, listener=printer, preflight=True)
     except KeyboardInterrupt:
         begun = (target / "recipe.yaml").exists()
         go_on = f"Go on with: trimpot run {target}/recipe.yaml --resume {target}"

@@ -4,6 +4,7 @@ from trimpot.core.findings import Detector
 from trimpot.detectors.chosen_logprob_falling import ChosenLogprobFalling
 from trimpot.detectors.clip_fraction import ClipFraction
 from trimpot.detectors.critic_worse_than_constant import CriticWorseThanConstant
+from trimpot.detectors.dead_units import DeadUnits
 from trimpot.detectors.end_not_learned import EndNotLearned
 from trimpot.detectors.entropy_collapse import EntropyCollapse
 from trimpot.detectors.flipped_labels import FlippedLabels
@@ -14,6 +15,7 @@ from trimpot.detectors.length_exploitation import LengthExploitation
 from trimpot.detectors.length_growth import LengthGrowth
 from trimpot.detectors.loss_spike import LossSpike
 from trimpot.detectors.margin_saturation import MarginSaturation
+from trimpot.detectors.nonfinite_activations import NonfiniteActivations
 from trimpot.detectors.nothing_supervised import NothingSupervised
 from trimpot.detectors.over_optimisation import OverOptimisation
 from trimpot.detectors.prompt_leak import PromptLeak
@@ -24,6 +26,7 @@ from trimpot.detectors.sampler_mismatch import SamplerMismatch
 from trimpot.detectors.stale_rollouts import StaleRollouts
 from trimpot.detectors.template_mismatch import TemplateMismatch
 from trimpot.detectors.truncated_completions import TruncatedCompletions
+from trimpot.detectors.update_ratio import UpdateRatio
 from trimpot.detectors.verifier_errors import VerifierErrors
 from trimpot.detectors.wrong_reference import WrongReference
 from trimpot.detectors.zero_variance_groups import ZeroVarianceGroups
@@ -32,6 +35,10 @@ DETECTORS: dict[str, type[Detector]] = {
     # Every stage
     "loss_spike": LossSpike,
     "gradient_norm": GradientNorm,
+    # Every stage, with the health probe
+    "update_ratio": UpdateRatio,
+    "nonfinite_activations": NonfiniteActivations,
+    "dead_units": DeadUnits,
     # Supervised fine-tuning
     "nothing_supervised": NothingSupervised,
     "end_not_learned": EndNotLearned,

@@ -26,6 +26,8 @@ HOUSEKEEPING: Mapping[str, str] = {
     "*.checkpoint_every": "what is saved, not what is learned",
     "*.keep_checkpoints": "what is kept, not what is learned",
     "*.reward_time_limit": "when a reward function counts as failed: an error, which verifier_errors reports",
+    "*.probes": "what is measured while it trains, not what is learned",
+    "*.probe_every": "how often it is measured, not what is learned",
     "data.prompts": "which prompts: the task itself",
     "evaluate.suite": "which questions: the task itself",
 }

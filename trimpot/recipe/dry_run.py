@@ -198,7 +198,9 @@ def _memory(stage: Stage, policy: Policy, parameters: int, tokens: int) -> float
     choice: TrainableSettings = stage.get(TrainableSettings)
     # Adapters and virtual tokens are a few hundredths of the weights at most.
     share = {"all": 1.0, "last_k": choice.last_layers / layers}.get(choice.trainable, 0.02)
-    states = parameters * size * (1 + share * 3)
+    loop: LoopSettings = stage.get(LoopSettings)
+    # Gradient and two moments; the noise probe keeps one more gradient.
+    states = parameters * size * (1 + share * (3 + ("noise_scale" in loop.probes)))
     if _has_reference(stage) and choice.trainable != "lora":
         states += parameters * size
     if stage.kind in ("reward", "distill"):  # the policy waits beside the reward model; the teacher beside the student
@@ -206,7 +208,6 @@ def _memory(stage: Stage, policy: Policy, parameters: int, tokens: int) -> float
     states += parameters * size * _judges(stage)
     if CriticSettings in stage.settings:
         states += parameters * size * 4
-    loop: LoopSettings = stage.get(LoopSettings)
     # Recomputation keeps what enters each layer, and one layer's activations at a time.
     per_hidden = layers * size + BYTES_PER_HIDDEN if loop.recompute else layers * BYTES_PER_HIDDEN
     return PROCESS_BYTES + states + tokens * hidden * per_hidden

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import yaml
 from trimpot.core.errors import UsageError, nearest
 from trimpot.evaluation.best_of import MAJORITY, VERIFIER
 from trimpot.evaluation.run import EvaluationSettings
+from trimpot.preflight.settings import PreflightSettings
 from trimpot.recipe.names import BASE
-from trimpot.recipe.schema import SETTINGS, Stage, build_stage, convert
+from trimpot.recipe.schema import SETTINGS, Stage, build_preflight, build_stage, convert
 from trimpot.recipe.settings import JudgeSettings
 from trimpot.store.run_folder import STAGE_NAME, stage_names
 
@@ -24,7 +25,9 @@ TOP_DEFAULTS: dict[str, Any] = {"model": "smollm2-135m", "seed": 0, "device": "a
 """The keys above the stages: their types, and what a recipe takes when one is not given."""
 
 JUDGE_MEND = "Judge by one in an evaluate stage, after the reward stage."
-KEYS = (*TOP, "evaluate", "stages")
+PREFLIGHT = "preflight"
+"""The key of what is left out of the checks before a run."""
+KEYS = (*TOP, "evaluate", PREFLIGHT, "stages")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,14 @@ class Recipe:
     evaluate: EvaluationSettings | None
     stages: tuple[Stage, ...]
     text: str
+    preflight: PreflightSettings = field(default_factory=PreflightSettings)
+
+    def is_resumed_as(self, other: str) -> bool:
+        """Whether a run of the recipe ``other`` may go on as this one: they differ in their preflight at most."""
+        mine, theirs = (yaml.safe_load(text) for text in (self.text, other))
+        if not isinstance(theirs, dict):
+            return False
+        return {**mine, PREFLIGHT: None} == {**theirs, PREFLIGHT: None}
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -110,13 +121,14 @@ def build_recipe(tree: Any, where: str, overrides: Sequence[str] = ()) -> Recipe
         if not isinstance(tree["evaluate"], Mapping):
             problem = f"{tree['evaluate']!r} is not a mapping"
             raise UsageError(f"{where}: evaluate", problem, "Write 'evaluate: {suite: FILE, items: 96}'.")
-        for key in (field.name for field in dataclasses.fields(JudgeSettings) if field.name in tree["evaluate"]):
+        for key in (one.name for one in dataclasses.fields(JudgeSettings) if one.name in tree["evaluate"]):
             raise UsageError(f"{where}: evaluate.{key}", "no reward model is there yet", JUDGE_MEND)
         evaluation = build_stage("evaluate", "evaluate", tree["evaluate"]).get(EvaluationSettings)
         if evaluation.judge not in (MAJORITY, VERIFIER):
             raise UsageError(f"{where}: evaluate.judge", "no reward model is there yet", JUDGE_MEND)
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
-    return Recipe(**{**TOP_DEFAULTS, **top}, evaluate=evaluation, stages=tuple(stages), text=text)
+    checks = build_preflight(tree.get(PREFLIGHT), f"{where}: {PREFLIGHT}")
+    return Recipe(**{**TOP_DEFAULTS, **top}, evaluate=evaluation, stages=tuple(stages), text=text, preflight=checks)
 
 
 def _entries(tree: Mapping[str, Any], where: str) -> list[tuple[str, Mapping[str, Any]]]:
@@ -182,6 +194,10 @@ def _addressed(tree: dict[str, Any], stage: str, override: str, where: str) -> d
     if stage == "evaluate" and isinstance(tree.get("evaluate"), dict):
         evaluation: dict[str, Any] = tree["evaluate"]
         return evaluation
+    if stage == PREFLIGHT:
+        tree[PREFLIGHT] = {**(tree.get(PREFLIGHT) or {})}
+        checks: dict[str, Any] = tree[PREFLIGHT]
+        return checks
     names = _names(entries)
     numbered = re.fullmatch(r"(\w+)\[(\d+)\]", stage)
     name = stage if numbered is None else numbered[1] if numbered[2] == "1" else f"{numbered[1]}-{numbered[2]}"

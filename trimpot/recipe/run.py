@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import resource
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +16,34 @@ from trimpot.core.rows import Row
 from trimpot.data.lineage import write_lineage
 from trimpot.evaluation.run import EvaluationSettings
 from trimpot.models.load import load
+from trimpot.preflight.check import Result
 from trimpot.recipe.checks import Checked, check_recipe
 from trimpot.recipe.context import Context, Listener, Silence
 from trimpot.recipe.data_stage import make_rows
 from trimpot.recipe.evaluate_stage import evaluate_stage
 from trimpot.recipe.names import BASE, TRAINS_POLICY
+from trimpot.recipe.preflight import Preflight, preflight_rows, preflight_stages, refuse_failed
 from trimpot.recipe.read import Recipe
 from trimpot.recipe.schema import Stage
 from trimpot.recipe.settings import JudgeSettings, StartSettings
 from trimpot.recipe.train_stage import train_stage
+from trimpot.store.atomic import write_json
 from trimpot.store.environment import now
 from trimpot.store.run_folder import RunFolder, StageFolder
 
 
-def run_recipe(recipe: Recipe, output: Path, resume: bool = False, listener: Listener | None = None) -> RunFolder:
+def run_recipe(
+    recipe: Recipe, output: Path, resume: bool = False, listener: Listener | None = None, preflight: bool = False
+) -> RunFolder:
     """Runs all stages of a recipe into ``output``; with ``resume`` goes on with what is there.
 
     The model is loaded and every row read and tokenised before the folder is made: bad input leaves nothing behind.
-    Where a run was killed before its folder was whole, both begin anew.
+    Where a run was killed before its folder was whole, both begin anew. With ``preflight`` the cheap checks are made
+    before that too, of rows that an earlier stage writes when their stage begins; the folder keeps what they found.
 
     Raises:
         UsageError: bad rows, model or settings; the folder exists (without resume) or is of another recipe.
+        PreflightError: a check failed that the recipe does not skip.
     """
     hearer = listener or Silence()
     begun = resume and _has_begun(output, recipe)
@@ -47,13 +57,35 @@ def run_recipe(recipe: Recipe, output: Path, resume: bool = False, listener: Lis
     base = _model_before(output, stages[:finished], recipe)
     policy = load(base, recipe.device, recipe.dtype, recipe.seed)
     checked = check_recipe(recipe, policy, [stage.name for stage in stages[:finished]])
+    results: list[Result] = []
+    if preflight and not begun:
+        del policy  # stages are checked on models of their own, and this one is loaded again
+        asked = Preflight(skip=recipe.preflight.skip, progress=functools.partial(hearer.progress, "preflight"))
+        results = preflight_stages(recipe, checked, asked)
+        refuse_failed(results)
+        policy = load(base, recipe.device, recipe.dtype, recipe.seed)
     run = RunFolder.open(output) if begun else _new_run(output, recipe, checked)
+    if begun and run.recipe_text != recipe.text:
+        run.write_recipe(recipe.text)  # it differs in what preflight skips
+    if preflight:
+        _keep(run, recipe, results)
     context = Context(recipe, run, policy, checked.items, checked.rows, hearer)
     del policy  # a stage that starts from another model must not keep this one in memory
     for index, stage in enumerate(stages):
         if index >= finished:
-            _run_stage(context, stage, index)
+            _run_stage(context, stage, index, preflight)
     return run
+
+
+def _keep(run: RunFolder, recipe: Recipe, results: Sequence[Result]) -> None:
+    """Adds what checks found to preflight.json; a newer answer of a stage's check takes the place of an older one."""
+    path = run.path / "preflight.json"
+    lines = json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else []
+    new = [one.as_dict() for one in results]
+    stages = {one["stage"] for one in new}
+    write_json(
+        path, {"skip": list(recipe.preflight.skip), "results": [x for x in lines if x["stage"] not in stages] + new}
+    )
 
 
 def _has_begun(output: Path, recipe: Recipe) -> bool:
@@ -67,7 +99,7 @@ def _has_begun(output: Path, recipe: Recipe) -> bool:
     text = RunFolder.open(output).recipe_text
     if not text:
         raise UsageError(str(output), "has lost its recipe.yaml", "Put it back, or choose another --output.")
-    if text != recipe.text:
+    if text != recipe.text and not recipe.is_resumed_as(text):
         raise UsageError(str(output), "was made by another recipe", "Resume with the recipe in its folder.")
     return True
 
@@ -115,7 +147,7 @@ def _hints(context: Context, stage: Stage) -> list[str]:
     ]
 
 
-def _run_stage(context: Context, stage: Stage, index: int) -> None:
+def _run_stage(context: Context, stage: Stage, index: int, preflight: bool) -> None:
     folder = context.run.stage(stage.name)
     record: dict[str, Any] = {"kind": stage.kind, "index": index, "settings": stage.values(), "started": now()}
     if stage.start is not None:
@@ -123,7 +155,7 @@ def _run_stage(context: Context, stage: Stage, index: int) -> None:
     folder.write_record({**record, "status": "running"})
     began = time.perf_counter()
     try:
-        record.update(_work(context, stage, folder))
+        record.update(_work(context, stage, folder, preflight))
     except BaseException as error:
         folder.write_record({**record, "status": "failed", "notes": f"{type(error).__name__}: {error}"})
         raise
@@ -134,7 +166,7 @@ def _run_stage(context: Context, stage: Stage, index: int) -> None:
     shutil.rmtree(folder.checkpoints_folder, ignore_errors=True)
 
 
-def _work(context: Context, stage: Stage, folder: StageFolder) -> dict[str, Any]:
+def _work(context: Context, stage: Stage, folder: StageFolder, preflight: bool) -> dict[str, Any]:
     evaluation = context.recipe.evaluate
     if stage.kind == "evaluate":
         rows = context.evaluation_rows if stage.name == BASE else context.prompts(stage)
@@ -145,6 +177,10 @@ def _work(context: Context, stage: Stage, folder: StageFolder) -> dict[str, Any]
         name = context.recipe.model if stage.start == BASE else str(context.run.stage(stage.start).model_folder)
         del context.policy  # before the other is loaded, so that both are never there unless both are needed
         context.policy = load(name, context.recipe.device, context.recipe.dtype, context.recipe.seed)
+    if preflight and StartSettings in stage.settings:
+        late = preflight_rows(context, stage)
+        _keep(context.run, context.recipe, late)
+        refuse_failed(late)
     if before is not None:
         counts = (make_rows if stage.kind == "data" else train_stage)(context, stage, folder)
         context.policy = before

@@ -19,6 +19,7 @@ from trimpot.models.adapters import TrainableSettings
 from trimpot.models.critic import CriticSettings
 from trimpot.models.noise import NoiseSettings
 from trimpot.objectives import OBJECTIVES, PRESETS
+from trimpot.preflight.settings import PreflightSettings
 from trimpot.recipe.settings import (
     DataSettings,
     HeldOutSettings,
@@ -144,6 +145,22 @@ def build_stage(kind: str, name: str, given: Mapping[str, Any]) -> Stage:
     _refuse_idle(stage, values)
     _refuse_together(stage)
     return stage
+
+
+def build_preflight(given: Any, where: str) -> PreflightSettings:
+    """Checks what a recipe says about the checks before its run.
+
+    Raises:
+        UsageError: not a mapping, an unknown key, the name of no check.
+    """
+    if not isinstance(given, Mapping | None):
+        raise UsageError(where, f"{given!r} is not a mapping", "Write 'preflight: {skip: [duplicates]}'.")
+    known = [field.name for field in dataclasses.fields(PreflightSettings)]
+    for key in given or {}:
+        if key not in known:
+            raise UsageError(f"{where}.{key}", "is not a setting of it", nearest(str(key), known))
+    checks: PreflightSettings = _build(PreflightSettings, given or {}, where)
+    return checks
 
 
 def _refuse_idle(stage: Stage, given: Mapping[str, Any]) -> None:

@@ -32,12 +32,12 @@ def _train(context: Context, stage: Stage, folder: StageFolder, job: Job) -> dic
     for newest in checkpoints(folder.checkpoints_folder)[-1:]:
         restore_checkpoint(state, newest, stage.values())
     folder.truncate_after(state.step)
-    watcher = Watcher(all_detectors())
-    for line in folder.metrics():
+    watcher, past = Watcher(all_detectors()), folder.metrics()
+    for line in past:
         watcher.observe(line["step"], line)
     context.listener.stage_begins(stage, state.step, loop.steps)
     saved = state.step
-    for step in train(state, job.plan):
+    for step in train(state, job.plan, past):
         _log(context, stage, folder, step)
         for finding in watcher.observe(step.number, step.metrics):
             folder.append_alarm(finding.as_dict())

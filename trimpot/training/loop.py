@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,13 +23,16 @@ from trimpot.core.tensors import (
     UsesStepStatistics,
     Wanted,
     pack,
+    pack_one,
 )
+from trimpot.probes.table import build_probes
 from trimpot.statistics.correlation import pearson
 from trimpot.training.gradients import KeptGradients
+from trimpot.training.looks import Looks, run_apart, share_of
 from trimpot.training.optimizer import build_optimizer, clip_gradients, learning_rate
 from trimpot.training.settings import LoopSettings, OptimizerSettings
 from trimpot.training.streams import Reference, Trainee, compute_streams, fixed_streams
-from trimpot.training.world import gathered, share, sum_gradients
+from trimpot.training.world import gathered, share, sum_gradients, world
 
 UNEQUAL_PAIRS = 8
 """Pairs with answers of unequal length that a correlation with length needs: of fewer it is chance."""
@@ -90,29 +93,43 @@ class Plan:
     temperature: float = 1.0
 
 
-def train(state: TrainState, plan: Plan) -> Iterator[Step]:
-    """Trains from ``state.step`` to the last step, yielding after each; the state is then ready for a checkpoint."""
+def train(state: TrainState, plan: Plan, past: Iterable[Mapping[str, Any]] = ()) -> Iterator[Step]:
+    """Trains from ``state.step`` to the last step, yielding after each; the state is then ready for a checkpoint.
+
+    ``past``: the metrics of the steps before, oldest first, for probes that average over what they have seen.
+    """
     objective = plan.objective
     if isinstance(objective, Carries) and not state.carried:
         state.carried = dict(objective.initial())
     with KeptGradients(state.trainee.trainable().values()) as kept:
-        yield from _steps(state, plan, kept)
+        yield from _steps(state, plan, kept, _looks(state, plan, past))
 
 
-def _steps(state: TrainState, plan: Plan, kept: KeptGradients) -> Iterator[Step]:
+def _looks(state: TrainState, plan: Plan, past: Iterable[Mapping[str, Any]]) -> Looks | None:
+    if not plan.loop.probes:
+        return None
+    model = next(iter(state.trainee.models().values())).model
+    probes = build_probes(plan.loop.probes, plan.loop.probe_every, model)
+    return Looks(probes, state.trainee.trainable(), past)
+
+
+def _steps(state: TrainState, plan: Plan, kept: KeptGradients, looks: Looks | None) -> Iterator[Step]:
     objective = plan.objective
     for number in range(state.step + 1, plan.loop.steps + 1):
         began = time.perf_counter()
         draw = plan.source.draw(number, state.carried)
         drawn = time.perf_counter()
-        stats, losses = accumulate(state.trainee, draw, plan, number, state.carried, kept)
-        norm = clip_gradients(state.trainee.trainable().values(), plan.optimizer.max_grad_norm)
+        stats, losses = accumulate(state.trainee, draw, plan, number, state.carried, kept, looks)
         rate = learning_rate(number, plan.loop.steps, plan.optimizer)
+        if looks is not None:
+            looks.before_update(rate)
+        norm = clip_gradients(state.trainee.trainable().values(), plan.optimizer.max_grad_norm)
         for group in state.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         # A step without a finite gradient is skipped, not taken: the weights stay good and the detector speaks.
         if math.isfinite(norm):
             state.optimizer.step()
+        seen = {} if looks is None else looks.after_update()
         state.optimizer.zero_grad(set_to_none=True)
         state.step = number
         tokens = sum(sample.tokens for sample in draw.samples)
@@ -130,6 +147,7 @@ def _steps(state: TrainState, plan: Plan, kept: KeptGradients) -> Iterator[Step]
             "seconds": seconds,
             "draw_seconds": drawn - began,
             "tokens_per_second": tokens / seconds,
+            **seen,
         }
         if isinstance(objective, Carries):
             state.carried = dict(objective.carry(state.carried, metrics))
@@ -143,6 +161,7 @@ def accumulate(
     step: int = 0,
     carried: Mapping[str, float] | None = None,
     kept: KeptGradients | None = None,
+    looks: Looks | None = None,
 ) -> tuple[dict[str, Stat], dict[str, float | None]]:
     """Backward passes of one step: every term is divided by its own count over the whole step, never per batch.
 
@@ -163,6 +182,13 @@ def accumulate(
     stats, rewards, lengths = [], [], []
     if kept is not None:
         kept.begin()
+    part = (0, 0.0)
+    if looks is not None:
+        looks.begin(step)
+        part = _apart(looks, trainee, live if len(batches) == 1 else (), plan, (wanted, counts, numbers))
+        if part[0] and kept is not None:
+            kept.begin()
+        looks.begin_others(step)
     for index, batch in enumerate(batches):
         streams = first if index == 0 and first else compute_streams(trainee, batch, wanted, plan.reference, numbers)
         out = plan.objective(streams)
@@ -170,6 +196,8 @@ def accumulate(
             rewards += _differences(streams.reward_S.detach())
             lengths += _differences(streams.lengths_S().double())
         _backward(out, counts, totals)
+        if looks is not None:
+            looks.after_batch(len(batch.row_ids), share_of(out, counts), part)
         stats.append(out.stats)
     if kept is not None:
         kept.end()
@@ -184,6 +212,34 @@ def accumulate(
     if unequal >= UNEQUAL_PAIRS and all(math.isfinite(reward) for reward in rewards):
         losses["reward_length_correlation"] = pearson(rewards, lengths).value
     return add_stats([one[0] for one in everyone]), losses
+
+
+def _apart(
+    looks: Looks,
+    trainee: Trainee,
+    only: Sequence[Sample],
+    plan: Plan,
+    known: tuple[Wanted, Mapping[str, float], Mapping[str, float]],
+) -> tuple[int, float]:
+    """Runs a part of a step's only micro-batch for probes that compare parts; how many samples, and their share.
+
+    ``known``: what is wanted of a pass, the step's counts and numbers. The gradients of the part stand where the
+    step's will be: whoever calls takes them away again.
+    """
+    count = looks.part_of(len(only)) if world()[1] == 1 else 0
+    if not count:
+        return 0, 0.0
+    wanted, counts, numbers = known
+
+    def backward() -> LossOut:
+        streams = compute_streams(trainee, pack_one(only[:count], str(trainee.device)), wanted, plan.reference, numbers)
+        out = plan.objective(streams)
+        _backward(out, counts, {})
+        return out
+
+    portion = share_of(run_apart(backward, trainee.device), counts)
+    looks.after_part(count, portion)
+    return count, portion
 
 
 def _differences(values_S: Tensor) -> list[float]:

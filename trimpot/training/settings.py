@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trimpot.core.settings import setting
+from trimpot.probes.table import check_probes
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class LoopSettings:
     keep_checkpoints: int = setting(
         2, "newest checkpoints kept while the stage runs; a finished one keeps its model only", at_least=1
     )
+    probes: tuple[str, ...] = setting((), "probes that look at steps and change nothing: noise_scale, health")
+    probe_every: int | None = setting(None, "steps between two looks; default: each probe's own interval", at_least=1)
+
+    def __post_init__(self) -> None:
+        check_probes(self.probes)
 
 
 @dataclass(frozen=True)
