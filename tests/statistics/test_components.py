@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
 
-from trimpot.statistics.components import variance_components
+from trimpot.statistics.components import _interval, variance_components
 
 
 def parts(scores, factors, **more):
@@ -118,3 +118,10 @@ def test_refuses_what_is_no_design():
 def test_scores_without_spread_have_no_shares():
     found = parts([1.0, 1.0, 1.0, 1.0], {"item": "aabb"})
     assert (found["item"].variance, found["item"].share) == (0.0, None)
+
+
+@pytest.mark.parametrize("variance", [1e-18, 1e-9, 1e-3])
+def test_a_variance_far_below_its_spread_has_an_interval_around_it(variance):
+    # Its degrees of freedom are so few that the quantiles of chi-squared underflow to 0.
+    low, high = _interval(variance, np.array([-1.0, 0.0, 1.0]), 0.95)
+    assert 0 <= low <= variance <= high

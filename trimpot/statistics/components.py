@@ -177,6 +177,8 @@ def _interval(variance: float, draws: Floats, level: float) -> tuple[float, floa
     if variance == 0:
         return 0.0, max(0.0, float(np.quantile(draws, (1 + level) / 2)))
     degrees = 2 * variance**2 / spread
-    low = degrees * variance / float(stats.chi2.isf((1 - level) / 2, degrees))
+    # With next to no degrees of freedom both quantiles underflow: such an interval says nothing.
+    top = float(stats.chi2.isf((1 - level) / 2, degrees))
+    low = min(variance, degrees * variance / top) if top > 1e-12 else 0.0
     bottom = float(stats.chi2.ppf((1 - level) / 2, degrees))
     return low, degrees * variance / bottom if bottom > 1e-12 else float("inf")
