@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trimpot.cli.flags import noted
 from trimpot.cli.knobs import print_json, print_lines
 from trimpot.core.errors import UsageError, nearest
 
@@ -18,22 +19,16 @@ if TYPE_CHECKING:
     from trimpot.training.loop import Step
 
 
-def _noted(context: typer.Context, option: typer.CallbackParam, value: Any) -> Any:
-    """Keeps an option in the context, from which ``_model_and_rows`` reads it."""
-    context.meta[str(option.name)] = value
-    return value
-
-
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model by name, folder or stage of a run.")]
 Data = Annotated[str, typer.Option(help="SFT rows: a file, a saved data set or embedded:NAME.")]
 Part = Annotated[str | None, typer.Option(help="Weights by a piece of their name, as layers.1.mlp; all if not given.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-Rows = Annotated[int, typer.Option("--rows", callback=_noted, min=1, help="Rows to measure on, drawn from all.")]
+Rows = Annotated[int, typer.Option("--rows", callback=noted, min=1, help="Rows to measure on, drawn from all.")]
 Mask = Annotated[
-    str, typer.Option("--mask", callback=_noted, help="Which tokens of a conversation train (see card sft.mask).")
+    str, typer.Option("--mask", callback=noted, help="Which tokens of a conversation train (see card sft.mask).")
 ]
-MaxLength = Annotated[int, typer.Option("--max-length", callback=_noted, min=2, help="Longest row in tokens.")]
-Seed = Annotated[int, typer.Option("--seed", callback=_noted, help="Of the draw of rows, and of random directions.")]
+MaxLength = Annotated[int, typer.Option("--max-length", callback=noted, min=2, help="Longest row in tokens.")]
+Seed = Annotated[int, typer.Option("--seed", callback=noted, help="Of the draw of rows, and of random directions.")]
 
 
 def sharpness(

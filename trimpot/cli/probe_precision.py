@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trimpot.cli.bars import progress_bars
+from trimpot.cli.flags import noted
 from trimpot.cli.knobs import print_json, print_lines
 from trimpot.core.errors import UsageError, nearest
 
@@ -22,12 +23,6 @@ Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model by name, fo
 Line = tuple[str, str]
 
 
-def _noted(context: typer.Context, option: typer.CallbackParam, value: Any) -> Any:
-    """Keeps an option in the context, from which the command reads it."""
-    context.meta[str(option.name)] = value
-    return value
-
-
 def precision(
     context: typer.Context,
     model: Model,
@@ -37,22 +32,22 @@ def precision(
     batch: Annotated[int, typer.Option(min=1, help="Rows of a step.")] = 8,
     plot: Plot = None,
     json: Json = False,
-    _rate: Annotated[float, typer.Option("--learning-rate", callback=_noted, help="Of AdamW, constant.")] = 2e-5,
+    _rate: Annotated[float, typer.Option("--learning-rate", callback=noted, help="Of AdamW, constant.")] = 2e-5,
     _orders: Annotated[
-        int, typer.Option("--orders", callback=_noted, help="fp32 runs in other orders of the rows: the noise band.")
+        int, typer.Option("--orders", callback=noted, help="fp32 runs in other orders of the rows: the noise band.")
     ] = 4,
     _measured: Annotated[
-        int, typer.Option("--measured", callback=_noted, min=1, help="Rows no run trains on, which measure them all.")
+        int, typer.Option("--measured", callback=noted, min=1, help="Rows no run trains on, which measure them all.")
     ] = 16,
-    _static: Annotated[float, typer.Option("--static-scale", callback=_noted, help="Of the loss.")] = 1024.0,
+    _static: Annotated[float, typer.Option("--static-scale", callback=noted, help="Of the loss.")] = 1024.0,
     _growth: Annotated[
-        int, typer.Option("--growth-interval", callback=_noted, min=1, help="Clean steps to a doubled scale.")
+        int, typer.Option("--growth-interval", callback=noted, min=1, help="Clean steps to a doubled scale.")
     ] = 2000,
     _mask: Annotated[
-        str, typer.Option("--mask", callback=_noted, help="Which tokens of a conversation train (see card sft.mask).")
+        str, typer.Option("--mask", callback=noted, help="Which tokens of a conversation train (see card sft.mask).")
     ] = "assistant",
-    _length: Annotated[int, typer.Option("--max-length", callback=_noted, min=2, help="Longest row in tokens.")] = 1024,
-    _seed: Annotated[int, typer.Option("--seed", callback=_noted, help="Of the order of the rows.")] = 0,
+    _length: Annotated[int, typer.Option("--max-length", callback=noted, min=2, help="Longest row in tokens.")] = 1024,
+    _seed: Annotated[int, typer.Option("--seed", callback=noted, help="Of the order of the rows.")] = 0,
 ) -> None:  # fmt: skip
     """What fp32, bf16 and fp16 do to training here: a few steps side by side, what vanishes, and which mode departs."""
     from trimpot.probes.precision.compare import PrecisionSettings

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trimpot.cli.bars import progress_bars
+from trimpot.cli.flags import noted
 from trimpot.cli.knobs import print_json, print_lines
 from trimpot.core.errors import UsageError, nearest
 from trimpot.core.progress import ignore
@@ -34,12 +35,6 @@ app = typer.Typer(
 Line = tuple[str, str]
 
 
-def _noted(context: typer.Context, option: typer.CallbackParam, value: Any) -> Any:
-    """Keeps an option in the context, from which ``fit`` reads it."""
-    context.meta[str(option.name)] = value
-    return value
-
-
 @app.command()
 def fit(
     context: typer.Context,
@@ -56,22 +51,22 @@ def fit(
     plot: Annotated[Path | None, typer.Option(help="Write a chart: .svg or .png.")] = None,
     json: Json = False,
     _beyond: Annotated[
-        bool, typer.Option("--beyond", callback=_noted, help="Predict more than 10 times beyond the runs too.")
+        bool, typer.Option("--beyond", callback=noted, help="Predict more than 10 times beyond the runs too.")
     ] = False,
     _column: Annotated[
         list[str] | None,
         typer.Option(
-            "--column", callback=_noted,
+            "--column", callback=noted,
             help="ROLE=COLUMN, where a name is not recognised; roles: parameters, tokens, compute, loss, run.",
         ),
     ] = None,
     _cluster: Annotated[
         str | None,
-        typer.Option("--cluster", callback=_noted, help="Resample together: rows, run or size (one model size)."),
+        typer.Option("--cluster", callback=noted, help="Resample together: rows, run or size (one model size)."),
     ] = None,
     _against: Annotated[
         list[str] | None,
-        typer.Option("--against", callback=_noted, help="A published set: which of its constants the intervals hold."),
+        typer.Option("--against", callback=noted, help="A published set: which of its constants the intervals hold."),
     ] = None,
 ) -> None:  # fmt: skip
     """Fit a scaling law to runs, with bootstrap intervals; hold the largest out to see whether it is predicted."""
